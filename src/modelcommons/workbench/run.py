@@ -1,26 +1,127 @@
-"""the spine: one recipe, seven stages."""
+"""the spine: one recipe, seven stages, a model folder whose every number has a receipt."""
 
 from __future__ import annotations
 
-from modelcommons.workbench import fields
-from modelcommons.workbench.engine.progress import Progress
-from modelcommons.workbench.folder import RunFolder
-from modelcommons.workbench.recipe import Recipe
-from modelcommons.workbench.stages.evaluate import evaluate
-from modelcommons.workbench.stages.explain import explain
-from modelcommons.workbench.stages.get import get
-from modelcommons.workbench.stages.prepare import prepare
-from modelcommons.workbench.stages.publish import publish
-from modelcommons.workbench.stages.shrink import shrink
-from modelcommons.workbench.stages.tune import tune
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+import modelcommons
+from modelcommons.formats.canonical import canonical
+from modelcommons.formats.digest import sha256
+from modelcommons.workbench.engine.progress import Progress, Silent
+from modelcommons.workbench.folder import RunFolder, write
+from modelcommons.workbench.recipe import Recipe, dump
+from modelcommons.workbench.resolve import resolve
+from modelcommons.workbench.stages.evaluate import Evaluated, evaluate
+from modelcommons.workbench.stages.explain import Explained, explain
+from modelcommons.workbench.stages.get import Got, get
+from modelcommons.workbench.stages.prepare import Prepared, prepare
+from modelcommons.workbench.stages.publish import Published, publish
+from modelcommons.workbench.stages.shrink import Shrunk, shrink
+from modelcommons.workbench.stages.tune import Tuned, tune
+from modelcommons.workbench.task import Task
+
+Value = TypeVar("Value")
+
+# stage -> the recipe sections that its result depends on; a change elsewhere does not run it again
+MODEL = ("task", "model", "data", "tune")
+DEPENDS: dict[str, tuple[str, ...]] = {
+    "tune": MODEL,
+    "evaluate": (*MODEL, "evaluate"),
+    "explain": (*MODEL, "evaluate", "explain"),
+    "shrink": (*MODEL, "evaluate", "shrink"),
+}
 
 
-def run(recipe: Recipe, folder: RunFolder, progress: Progress) -> ...:
-    task = fields.find(recipe.task)
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what every stage came to, and the folder that holds it all."""
+
+    folder: Path
+    recipe: Recipe
+    data: dict[str, Any]  # the report of prepare
+    tuned: Tuned
+    scored: Evaluated
+    explained: Explained
+    shrunk: Shrunk
+    published: Published
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{score.metric}</td><td>{score.value:.4g}</td><td>[{score.low:.4g}, {score.high:.4g}]</td>"
+            f"<td>{floor.value:.4g}</td></tr>"
+            for score, floor in zip(self.scored.main.scores, self.scored.main.baseline, strict=True)
+        )
+        head = "<tr><th>metric</th><th>value</th><th>95 % interval</th><th>baseline</th></tr>"
+        return f"<table>{head}{rows}</table>"
+
+
+def run(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Run:
+    """Runs a recipe from data to model folder; run again after a kill, it goes on where it was.
+
+    Args:
+        folder: the run folder; `runs/<name>-<digest>` in the current folder when not given.
+
+    Raises:
+        CommonsError: see `modelcommons.errors`; nothing is half written.
+    """
+    progress = progress or Silent()
+    task = resolve(recipe)
+    home = RunFolder(folder or default_folder(recipe))
+    with home.locked():
+        return stages(task, recipe, home, progress)
+
+
+def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) -> Run:
+    """get, prepare, tune, evaluate, explain, shrink, publish."""
+    write(folder.path / "recipe.yaml", dump(recipe))
     got = get(task, recipe, progress)
     data = prepare(task, got.source, recipe, folder, progress)
-    tuned = tune(task, got, data.parts, recipe, folder, progress)
-    scored = evaluate(task, tuned, got, data, recipe, folder, progress)
-    explained = explain(task, tuned, data, scored, recipe, folder, progress)
-    shrunk = shrink(task, tuned, got, data, scored, recipe, folder, progress)
-    return publish(task, got, data, tuned, scored, explained, shrunk, recipe, folder, progress)
+
+    def once(name: str, kind: type[Value], work: Callable[[], Value]) -> Value:
+        return _once(name, kind, work, folder, _key(name, recipe, got, data))
+
+    tuned = once("tune", Tuned, lambda: tune(task, got, data.parts, recipe, folder, progress))
+    scored = once("evaluate", Evaluated, lambda: evaluate(task, tuned, got, data, recipe, folder, progress))
+    explained = once("explain", Explained, lambda: explain(task, tuned, data, scored, recipe, folder, progress))
+    shrunk = once("shrink", Shrunk, lambda: shrink(task, tuned, got, data, scored, recipe, folder, progress))
+    published = publish(task, got, data, tuned, scored, explained, shrunk, recipe, folder, progress)
+    return Run(folder.path, recipe, data.report, tuned, scored, explained, shrunk, published)
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """`runs/<name>-<8 digits>`: the same model-making sections, the same folder, wherever the recipe is changed else."""
+    made_of = recipe.model_dump(mode="json", by_alias=True, include=set(MODEL))
+    return Path("runs") / f"{recipe.name}-{sha256(canonical(made_of))[:8]}"
+
+
+def _once(name: str, kind: type[Value], work: Callable[[], Value], folder: RunFolder, key: str) -> Value:
+    """The stage's result: as it was left when it finished with this key, else made now."""
+    adapter = TypeAdapter(kind)
+    done = folder.finished(name, key)
+    if done is not None:
+        return adapter.validate_python(done)
+    folder.restart(name, key)
+    value = work()
+    folder.finish(name, key, adapter.dump_python(value, mode="json"))
+    return value
+
+
+def _key(name: str, recipe: Recipe, got: Got, data: Prepared) -> str:
+    """Digest of all that the stage's result depends on: recipe sections, data, split, base models, our version."""
+    return sha256(
+        canonical(
+            {
+                "stage": name,
+                "recipe": recipe.model_dump(mode="json", by_alias=True, include=set(DEPENDS[name])),
+                "data": got.source.sha256,
+                "split": dict(data.ids_sha256),
+                "models": [origin and origin.sha256 for origin in got.origins],
+                "version": modelcommons.__version__,
+            }
+        )
+    )
