@@ -16,6 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.workbench.engine.progress import Progress
+from modelcommons.workbench.engine.scoring import Metric as Metric
+from modelcommons.workbench.engine.scoring import Score as Score
 from modelcommons.workbench.engine.training import Fit, Training
 
 Json = Any  # what json.loads gives back
@@ -149,29 +151,6 @@ class Job:
     progress: Progress
     seconds: float | None = None  # budget left for this fit, wall clock; None: no limit
     max_steps: int | None = None  # `commons plan` and `auto` train for a few measured steps only
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    name: str  # as the field's papers call it, lower case: accuracy, macro_f1, log_loss, mse
-    direction: Literal["higher", "lower"]
-    low: float  # range
-    high: float
-    summary: str  # one line for docs and cards
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One number, with all that is needed to doubt it."""
-
-    metric: str
-    value: float
-    direction: Literal["higher", "lower"]
-    low: float  # 95 % interval
-    high: float
-    method: str  # wilson; percentile-bootstrap(draws=2000,seed=0); block-bootstrap(block=96,...)
-    num: int | None = None  # right answers, for proportions
-    den: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
