@@ -1,0 +1,1 @@
+"""series: forecasting of one or many regular time series."""

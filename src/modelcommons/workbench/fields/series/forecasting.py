@@ -1,0 +1,216 @@
+"""time-series-forecasting: the steps to come of one or many series, from the steps that were."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from pydantic import BaseModel
+
+from modelcommons.errors import DataError, UsageError
+from modelcommons.workbench.engine.training import Fit
+from modelcommons.workbench.fields.series import linear
+from modelcommons.workbench.fields.series.explain import Explainer
+from modelcommons.workbench.fields.series.figures import figures
+from modelcommons.workbench.fields.series.fitting import ARCHITECTURES, build, fit, network_run
+from modelcommons.workbench.fields.series.forecaster import (
+    Config,
+    Forecaster,
+    Run,
+    conformal,
+    linear_run,
+    read_config,
+    read_weights,
+    with_interval,
+)
+from modelcommons.workbench.fields.series.metrics import METRICS, agrees, changed, losses, rounded, scores
+from modelcommons.workbench.fields.series.reading import read, read_history
+from modelcommons.workbench.fields.series.rows import History, Options, Windows, split
+from modelcommons.workbench.task import Job, Json, Model, Parts, Reading, Row, Rows, Source, Split, Tiny
+
+LINEAR = ("linear", "seasonal-naive")  # answered by one matrix, without torch
+CALIBRATION = 512  # windows at most, for static quantisation
+
+
+class Forecasting:
+    """Direct forecasts of a whole horizon, every channel by itself, scored on overlapping windows in time order."""
+
+    name = "time-series-forecasting"
+    field = "series"
+    summary = "the next steps of one or many series: mean and prediction interval for a whole horizon"
+    roles: Mapping[str, str] = {
+        "time": "time stamps: ISO 8601, years, 195803, 19580329, seconds since 1970",
+        "series": "ids, where one table holds many series one below the other",
+    }
+    options: type[BaseModel] = Options
+    architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
+    metrics = METRICS
+    open_models = False
+    quantization: Literal["dynamic", "static"] = "dynamic"
+    slices: Mapping[str, str] = {
+        "hour": "hour of the first step forecast, in blocks of six",
+        "weekday": "weekday of the first step forecast",
+        "month": "month of the first step forecast",
+        "year": "year of the first step forecast",
+        "series": "series id or file",
+    }
+
+    # --- data ---
+
+    def rows(self, source: Source, columns: Mapping[str, str], options: BaseModel) -> Reading:
+        return read(source, columns, cast(Options, options))
+
+    def split(self, reading: Reading, how: Split, options: BaseModel) -> Parts:
+        panel = cast(Windows, next(iter(reading.parts.values()))).panel
+        return split(panel, how, cast(Options, options))
+
+    def read_input(self, value: Any, options: BaseModel) -> list[Row]:
+        """Histories: a table's path, numbers separated by commas, a list or an array (time,) or (time, channels)."""
+        if isinstance(value, (str, Path)) and Path(value).is_file():
+            return read_history(Path(value), cast(Options, options))
+        if isinstance(value, (str, Path)):
+            value = str(value).replace(",", " ").split()
+        try:
+            values = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            raise UsageError(f"Expected a file or numbers as a history, got {str(value)[:80]!r}.") from None
+        if values.ndim not in (1, 2) or not values.size or not bool(np.isfinite(values).all()):
+            raise DataError(
+                f"Expected finite numbers of shape (time,) or (time, channels) as a history, got shape {values.shape}."
+            )
+        return [Row("input", History(values.reshape(len(values), -1), np.datetime64("NaT", "s")))]
+
+    def target(self, row: Row) -> Json:
+        """The values that came, and the in-sample error of the seasonal naive, the unit of MASE."""
+        history = cast(History, row.x)
+        scale = history.naive if history.naive is not None else np.ones(row.y.shape[1])
+        return {"values": rounded(row.y).tolist(), "scale": rounded(scale).tolist()}
+
+    def slice(self, row: Row, name: str) -> str:
+        start = row.x.start.astype("datetime64[s]").item()
+        match name:
+            case "hour":
+                return f"{start.hour // 6 * 6:02}-{start.hour // 6 * 6 + 5:02}"
+            case "weekday":
+                return f"{start.isoweekday()} {start:%A}"
+            case "month":
+                return f"{start.month:02}"
+            case "year":
+                return str(start.year)
+            case _:
+                return row.group or ""
+
+    # --- models ---
+
+    def fit(self, train: Rows, validation: Rows, job: Job) -> Fit:
+        return fit(cast(Windows, train), cast(Windows, validation), job)
+
+    def load(self, folder: Path, variant: str = "") -> Model:
+        config = read_config(folder)
+        if variant:
+            return Forecaster(config, _onnx_run(folder / variant))
+        weights = read_weights(folder)
+        low, high = weights.pop("low", None), weights.pop("high", None)
+        if config.architecture in LINEAR:
+            return Forecaster(config, linear_run(weights["weight"], low, high))
+        run = network_run(_network(config, weights))
+        return Forecaster(config, lambda past: with_interval(run(past)[0], low, high))
+
+    def files(self, folder: Path, variant: str = "") -> list[str]:
+        return ["config.json", variant or "model.safetensors"]
+
+    def baseline(self, train: Rows, options: BaseModel) -> tuple[str, Model]:
+        """The last season again, with intervals from its errors in the training windows."""
+        windows, season = cast(Windows, train), cast(Windows, train).panel.season
+        weight = linear.seasonal_naive(season, windows.panel.horizon)
+        share = cast(Options, options).interval
+        config = Config.of(windows.panel, "seasonal-naive", season, share, {})
+        interval = conformal(linear_run(weight), windows, season, share)
+        return f"seasonal naive ({season})", Forecaster(config, linear_run(weight, **interval))
+
+    # --- scores ---
+
+    scores = staticmethod(scores)
+    losses = staticmethod(losses)
+    changed = staticmethod(changed)
+    agrees = staticmethod(agrees)
+    figures = staticmethod(figures)
+
+    # --- more ---
+
+    def explainer(self, folder: Path) -> Explainer:
+        return Explainer(cast(Forecaster, self.load(folder)))
+
+    def export(self, folder: Path, out: Path) -> None:
+        """ONNX: `history` (batch, look-back, channels) -> `mean`, and `low` and `high` where there are intervals."""
+        import torch
+
+        from modelcommons.workbench.engine.quantize import export
+        from modelcommons.workbench.fields.series.models import WithInterval
+
+        config, weights = read_config(folder), read_weights(folder)
+        low, high = weights.pop("low", None), weights.pop("high", None)
+        network, names = _network(config, weights), ["mean"]
+        if low is not None and high is not None:
+            network, names = (
+                WithInterval(network, torch.from_numpy(low), torch.from_numpy(high)),
+                ["mean", "low", "high"],
+            )
+        example = torch.randn(2, config.lookback, len(config.channels), generator=torch.Generator().manual_seed(0))
+        export(network.eval(), {"history": example}, names, {"history": {0: "batch"}}, out)
+
+    def calibration(self, folder: Path, rows: Rows) -> Iterator[dict[str, np.ndarray]]:
+        model = Forecaster(read_config(folder), lambda past: [past])
+        every = max(1, len(rows) // CALIBRATION)
+        for at in range(0, len(rows), every):
+            yield {"history": model.lookback(rows[at].x)[None].astype(np.float32)}
+
+    def tiny(self, folder: Path) -> Tiny:
+        """A daily sine of one week on a slope, with noise of variance 0.01: nothing can forecast better than that."""
+        rng = np.random.default_rng(7)
+        step = np.arange(420)
+        values = 10 + 0.01 * step + np.sin(2 * np.pi * step / 7) + 0.1 * rng.standard_normal(len(step))
+        days = np.datetime64("2024-01-01") + step
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"{day},{value:.4f}" for day, value in zip(days.tolist(), values.tolist(), strict=True)]
+        (folder / "sine.csv").write_text("date,value\n" + "\n".join(lines) + "\n")
+        recipe = {"model": {"new": "linear"}, "data": {"options": {"horizon": 7}}, "tune": {"epochs": 3}}
+        return Tiny(
+            source=folder, recipe=recipe, metric="mse", at_least=0.0125, wrong_file="date,value\n2024-01-01,red\n",
+            example=list(itertools.islice(values.tolist(), 100)),
+        )  # fmt: skip
+
+
+def _network(config: Config, weights: Mapping[str, np.ndarray]) -> Any:
+    """The network with its weights, for evaluation.
+
+    Raises:
+        FormatError: the weights are not those of this config.
+    """
+    import torch
+
+    from modelcommons.errors import FormatError
+
+    network = build(config)
+    try:
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    except RuntimeError as error:
+        raise FormatError(f"The weights are not those of the {config.architecture} in config.json: {error}") from error
+    return network.eval()
+
+
+def _onnx_run(path: Path) -> Run:
+    from modelcommons.workbench.engine.quantize import session
+
+    model = session(path, 1)
+
+    def run(past: np.ndarray) -> Sequence[np.ndarray]:
+        return cast(Sequence[np.ndarray], model.run({"history": past.astype(np.float32)}))
+
+    return run
+
+
+TASK = Forecasting()
