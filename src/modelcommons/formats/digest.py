@@ -1,0 +1,40 @@
+"""digests: SHA-256 of bytes, files, folders and lists of ids (receipts.md, "What is hashed")."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from modelcommons.formats.canonical import canonical
+
+
+def sha256(data: bytes) -> str:
+    """64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file's bytes, in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_sha256(files: Iterable[tuple[str, int, str]]) -> str:
+    """Digest of a set of files, names bound: over the canonical list of (path, size in bytes, sha256), by path bytes."""
+    listed = sorted(files, key=lambda entry: entry[0].encode())
+    return sha256(canonical([{"path": path, "size": size, "sha256": digest} for path, size, digest in listed]))
+
+
+def folder_sha256(folder: Path, paths: Iterable[str]) -> str:
+    """Tree digest of the files at `paths` (relative, forward slashes) inside `folder`."""
+    return tree_sha256((path, (folder / path).stat().st_size, file_sha256(folder / path)) for path in paths)
+
+
+def ids_sha256(ids: Iterable[str]) -> str:
+    """Digest of an ordered list of ids, in constant memory: each id in UTF-8 behind its length in bytes, in order."""
+    digest = hashlib.sha256()
+    for id in ids:
+        raw = id.encode()
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()

@@ -1,0 +1,58 @@
+"""Merkle trees (RFC 6962, section 2.1): one root for many lines, and a short proof that a line is under it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+Digest = bytes  # 32 of them
+
+
+def leaf(data: bytes) -> Digest:
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def _node(left: Digest, right: Digest) -> Digest:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def root(leaves: Iterable[Digest]) -> str:
+    """Merkle tree hash over leaf digests, as 64 hexadecimal digits; of no leaves: the digest of nothing.
+
+    Level by level: an odd last digest moves up unchanged, which is RFC 6962's split at the largest power of two.
+    """
+    level = list(leaves)
+    if not level:
+        return hashlib.sha256().hexdigest()
+    new, node = hashlib.sha256, b"\x01"
+    while len(level) > 1:
+        paired = [new(node + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
+        level = paired + level[2 * len(paired) :]
+    return level[0].hex()
+
+
+def proof(leaves: Sequence[Digest], index: int) -> list[str]:
+    """The audit path of one leaf, bottom up (RFC 6962, section 2.1.1)."""
+    level, path = list(leaves), []
+    while len(level) > 1:
+        beside = index ^ 1
+        if beside < len(level):
+            path.append(level[beside].hex())
+        paired = [_node(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
+        level, index = paired + level[2 * len(paired) :], index // 2
+    return path
+
+
+def proven(data: bytes, index: int, count: int, path: Sequence[str], root: str) -> bool:
+    """Whether `data` is leaf number `index` of the `count` leaves under `root`."""
+    if not 0 <= index < count:
+        return False
+    digest, rest = leaf(data), list(path)
+    while count > 1:
+        if index ^ 1 < count:
+            if not rest:
+                return False
+            beside = bytes.fromhex(rest.pop(0))
+            digest = _node(beside, digest) if index % 2 else _node(digest, beside)
+        index, count = index // 2, (count + 1) // 2
+    return not rest and digest.hex() == root
