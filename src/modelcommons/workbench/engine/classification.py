@@ -8,18 +8,18 @@ probability less the second.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from modelcommons.errors import DataError, FormatError
+from modelcommons.workbench.engine.drawing import ACCENT, INK, PALE, plain, svg
 from modelcommons.workbench.engine.scoring import Metric, Score
 from modelcommons.workbench.engine.statistics import bootstrap, wilson
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Answer = dict[str, Any]
@@ -28,6 +28,7 @@ Line = dict[str, Any]
 BINS = 15  # of equal width, over the probability of the answer
 DRAWS = 2000
 LEAST = 1e-15  # a smaller probability counts as this in the log loss: one sure error is not infinitely bad
+EXACT, GROUPS = 100_000, 1024  # more rows than `EXACT` are resampled in this many groups
 NOISE = 1e-4  # probabilities of a re-run may always differ by this much
 
 METRICS = (
@@ -82,7 +83,7 @@ class Majority:
         return cls(names, tuple(counts[name] / counts.total() for name in names))
 
     def predict(self, rows: Sequence[object]) -> list[Answer]:
-        return answers(np.array([self.shares]), self.labels) * len(rows)
+        return answers(np.array([self.shares]), self.labels) * len(rows)  # the same answer to all
 
 
 # --- comparing two answers ------------------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ class Majority:
 def losses(lines: Sequence[Line]) -> np.ndarray:
     """1 where the label is wrong, else 0; shape (lines,)."""
     outcomes = Outcomes.of(lines)
-    return (outcomes.target != outcomes.answer).astype(np.float64)
+    return np.asarray(outcomes.target != outcomes.answer, np.float64)
 
 
 def changed(a: Line, b: Line) -> bool:
@@ -224,8 +225,19 @@ def _f1(drawn: np.ndarray, cells: tuple[np.ndarray, ...], num_labels: int) -> np
 
 def _log_loss(outcomes: Outcomes, seed: int) -> Score:
     surprise = -np.log(np.maximum(outcomes.right, LEAST))
-    low, high = bootstrap(surprise, seed, DRAWS)
-    return Score("log_loss", float(surprise.mean()), "lower", low, high, _method("percentile", seed))
+    low, high = bootstrap(surprise, seed, DRAWS) if len(surprise) <= EXACT else _grouped_bootstrap(surprise, seed)
+    value = float(surprise.mean())
+    return Score("log_loss", value, "lower", min(low, value), max(high, value), _method("percentile", seed))
+
+
+def _grouped_bootstrap(values: np.ndarray, seed: int) -> tuple[float, float]:
+    """Interval of the mean of very many rows: groups of neighbouring rank stand for their rows, each by its mean."""
+    group = np.arange(len(values)) * GROUPS // len(values)
+    counts = np.bincount(group)
+    means = np.bincount(group, np.sort(values)) / counts
+    draws = np.concatenate([drawn @ means for drawn in _resampled(counts, seed)]) / len(values)
+    low, high = np.quantile(draws, (0.025, 0.975)).tolist()
+    return low, high
 
 
 def _calibration_error(outcomes: Outcomes, seed: int) -> Score:
@@ -301,7 +313,6 @@ WORDS = {
 }
 MANY_LABELS = 20  # more than this: no numbers in the cells, and the worst pairs listed beside
 PAIRS = 20
-INK, PAPER, ACCENT = "#1f3a5f", "Blues", "#c8553d"
 
 
 def figures(lines: Sequence[Line], language: Literal["en", "zh"] = "en") -> list[tuple[str, str]]:
@@ -310,86 +321,72 @@ def figures(lines: Sequence[Line], language: Literal["en", "zh"] = "en") -> list
     Text stays text, so that any viewer's fonts show Chinese labels; the same lines give the same bytes.
     """
     outcomes, words = Outcomes.of(lines), WORDS[language]
-    drawings = [("confusion", _draw_confusion), ("pairs", _draw_pairs), ("reliability", _draw_reliability)]
-    if len(outcomes.labels) <= MANY_LABELS:
-        drawings.pop(1)
-    return [(words[name], _svg(lambda figure, draw=draw: draw(figure, outcomes, words))) for name, draw in drawings]
+    drawings = [("confusion", _confusion_figure), ("reliability", _reliability_figure)]
+    if len(outcomes.labels) > MANY_LABELS:
+        drawings.insert(1, ("pairs", _pairs_figure))
+    return [(words[name], draw(outcomes, words)) for name, draw in drawings]
 
 
-def _svg(draw: Callable[[Figure], None]) -> str:
-    import io
-    import warnings
-
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    style = {"svg.fonttype": "none", "svg.hashsalt": "modelcommons", "text.parse_math": False, "font.size": 9}
-    out = io.StringIO()
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # only measures with its own font; the viewer has others
-        figure = Figure(layout="constrained")
-        draw(figure)
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _draw_confusion(figure: Figure, outcomes: Outcomes, words: dict[str, str]) -> None:
+def _confusion_figure(outcomes: Outcomes, words: dict[str, str]) -> str:
     counts, size = confusion(outcomes), len(outcomes.labels)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     many = size > MANY_LABELS
     inches = max(4.2, size * (0.16 if many else 0.44)) + 1.2
-    figure.set_size_inches(inches, inches * 0.92)
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap=PAPER, vmin=0, vmax=1)
-    figure.colorbar(image, shrink=0.6, label=words["share"])
-    font = 6 if many else 8
-    axes.set_xticks(range(size), [_short(label) for label in outcomes.labels], rotation=90, fontsize=font)
-    axes.set_yticks(range(size), [_short(label) for label in outcomes.labels], fontsize=font)
-    axes.set(xlabel=words["answer"], ylabel=words["target"])
-    if not many:
-        for row, column in np.argwhere(counts):
+    names, font = [_short(label) for label in outcomes.labels], 6 if many else 8
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        figure.colorbar(image, shrink=0.6, label=words["share"])
+        axes.set_xticks(range(size), names, rotation=90, fontsize=font)
+        axes.set_yticks(range(size), names, fontsize=font)
+        axes.set(xlabel=words["answer"], ylabel=words["target"])
+        for row, column in [] if many else np.argwhere(counts):
             color = "white" if shares[row, column] > 0.55 else INK
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=color)
 
+    return svg(draw, inches, inches * 0.92)
 
-def _draw_pairs(figure: Figure, outcomes: Outcomes, words: dict[str, str]) -> None:
+
+def _pairs_figure(outcomes: Outcomes, words: dict[str, str]) -> str:
     counts = confusion(outcomes)
     np.fill_diagonal(counts, 0)
     worst = [index for index in np.argsort(-counts, axis=None, kind="stable")[:PAIRS] if counts.flat[index]]
     pairs = [divmod(int(index), len(counts)) for index in worst]
     names = [f"{_short(outcomes.labels[target])} → {_short(outcomes.labels[answer])}" for target, answer in pairs]
-    figure.set_size_inches(6.4, 0.8 + 0.22 * max(len(worst), 1))
-    axes = figure.add_subplot()
-    axes.barh(range(len(worst)), counts.flat[worst], color=ACCENT)
-    axes.set_yticks(range(len(worst)), names, fontsize=8)
-    axes.invert_yaxis()
-    axes.set(xlabel=words["rows"], ylabel=f"{words['target']} → {words['answer']}")
-    _plain(axes)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.barh(range(len(worst)), counts.flat[worst], color=ACCENT)
+        axes.set_yticks(range(len(worst)), names, fontsize=8)
+        axes.invert_yaxis()
+        axes.set(xlabel=words["rows"], ylabel=f"{words['target']} → {words['answer']}")
+        plain(axes)
+
+    return svg(draw, 6.4, 0.8 + 0.22 * max(len(worst), 1))
 
 
-def _draw_reliability(figure: Figure, outcomes: Outcomes, words: dict[str, str]) -> None:
+def _reliability_figure(outcomes: Outcomes, words: dict[str, str]) -> str:
     bins = _bins(outcomes.confidence)
     rows = np.bincount(bins, minlength=BINS)
     used = rows > 0
     confidence = np.bincount(bins, outcomes.confidence, BINS)[used] / rows[used]
-    accuracy = np.bincount(bins, outcomes.target == outcomes.answer, BINS)[used] / rows[used]
-    low, high = np.array([wilson(int(k), int(n)) for k, n in zip(accuracy * rows[used], rows[used], strict=True)]).T
-    figure.set_size_inches(4.8, 5.2)
-    top, bottom = figure.subplots(2, height_ratios=(3, 1), sharex=True)
-    top.plot((0, 1), (0, 1), linestyle=":", color="grey", label=words["ideal"])
-    errors = np.clip((accuracy - low, high - accuracy), 0, None)
-    top.errorbar(confidence, accuracy, errors, marker="o", markersize=4, capsize=2, color=INK)
-    top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel=words["accuracy"])
-    top.legend(frameon=False, loc="upper left")
-    bottom.bar((np.arange(BINS) + 0.5) / BINS, rows, width=0.9 / BINS, color=INK)
-    bottom.set(xlabel=words["confidence"], ylabel=words["rows"])
-    _plain(top)
-    _plain(bottom)
+    right = np.bincount(bins, outcomes.target == outcomes.answer, BINS)[used]
+    low, high = np.array([wilson(int(k), int(n)) for k, n in zip(right, rows[used], strict=True)]).T
+    accuracy = right / rows[used]
 
+    def draw(figure: Figure) -> None:
+        top, bottom = figure.subplots(2, height_ratios=(3, 1), sharex=True)
+        top.plot((0, 1), (0, 1), linestyle=":", color=PALE, label=words["ideal"])
+        top.errorbar(confidence, accuracy, (accuracy - low, high - accuracy), marker="o", capsize=2, color=INK)
+        top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel=words["accuracy"])
+        top.legend(frameon=False, loc="upper left")
+        bottom.bar((np.arange(BINS) + 0.5) / BINS, rows, width=0.9 / BINS, color=INK)
+        bottom.set(xlabel=words["confidence"], ylabel=words["rows"])
+        plain(top)
+        plain(bottom)
 
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
+    return svg(draw, 4.8, 5.2)
 
 
 def _short(label: str, longest: int = 28) -> str:

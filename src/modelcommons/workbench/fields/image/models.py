@@ -1,0 +1,107 @@
+"""networks for small and middle-sized pictures: linear, a small convolutional net, and an 18-layer residual one."""
+
+# B batch, C channels, H height, W width
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+LEAST_SIDE = 14  # pixels; smaller pictures are not halved any more
+
+
+class Linear(nn.Module):
+    """One weight per pixel and label: the least a network must beat."""
+
+    def __init__(self, shape: tuple[int, int, int], num_labels: int) -> None:
+        super().__init__()
+        height, width, channels = shape
+        self.head = nn.Linear(height * width * channels, num_labels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits: Tensor = self.head(x_BCHW.flatten(1))  # (B, labels)
+        return logits
+
+
+def convolution(inside: int, outside: int, size: int = 3, stride: int = 1, pool: bool = False) -> nn.Sequential:
+    """Convolution, halving where asked, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, size, stride, padding=size // 2, bias=False),
+        *([nn.MaxPool2d(2, ceil_mode=True)] if pool else []),
+        nn.BatchNorm2d(outside),
+        nn.ReLU(),
+    )
+
+
+class Residual(nn.Module):
+    """Adds what its layers make of the input to the input."""
+
+    def __init__(self, layers: nn.Module, skip: nn.Module | None = None) -> None:
+        super().__init__()
+        self.layers, self.skip = layers, skip or nn.Identity()
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW: Tensor = self.skip(x_BCHW) + self.layers(x_BCHW)
+        return y_BCHW
+
+
+class Cnn(nn.Module):
+    """A few stages that halve the picture, each with a residual convolution, then the maximum over all places.
+
+    Most of the work of a convolutional net on a processor is in its first, large pictures; they are halved after one
+    cheap layer.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], num_labels: int, widths: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        side = min(shape[:2])
+        stages: list[nn.Module] = [convolution(shape[2], widths[0], pool=side >= LEAST_SIDE)]
+        for inside, outside in itertools.pairwise(widths):
+            side = (side + 1) // 2 if side >= LEAST_SIDE else side
+            stages += [convolution(inside, outside, pool=side >= LEAST_SIDE), Residual(convolution(outside, outside))]
+        self.stages = nn.Sequential(*stages)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(widths[-1], num_labels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        x_BCHW = self.stages(x_BCHW)
+        logits: Tensor = self.head(self.dropout(x_BCHW.amax((2, 3))))  # (B, labels)
+        return logits
+
+
+class ResNet(nn.Module):
+    """ResNet-18 with the stem for small pictures.
+
+    Source: He et al., Deep Residual Learning for Image Recognition (2016), section 4.2, and its usual form with one
+    projection where size or width change.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], num_labels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        widths = [width, 2 * width, 4 * width, 8 * width]
+        stages: list[nn.Module] = [convolution(shape[2], width, stride=2 if min(shape[:2]) > 96 else 1)]
+        inside = width
+        for index, outside in enumerate(widths):
+            for block in range(blocks):
+                stages += _block(inside, outside, 2 if index and not block else 1)
+                inside = outside
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(widths[-1], num_labels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.stages(x_BCHW).mean((2, 3)))  # (B, labels)
+        return logits
+
+
+def _block(inside: int, outside: int, stride: int) -> list[nn.Module]:
+    layers = nn.Sequential(
+        convolution(inside, outside, stride=stride),
+        nn.Conv2d(outside, outside, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outside),
+    )
+    skip = None
+    if stride != 1 or inside != outside:
+        skip = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+    return [Residual(layers, skip), nn.ReLU()]
