@@ -1,0 +1,31 @@
+"""batches: in which order rows are trained on; a function of seed and epoch alone, so that a resumed run repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+WINDOW = 50  # batches: within so many, rows are sorted by length, so that a batch holds rows of like length
+
+
+def epoch_batches(
+    num_rows: int, batch_size: int, seed: int, epoch: int, lengths: Sequence[int] | None = None
+) -> list[np.ndarray]:
+    """Row indices (int64) of each batch of one epoch; every row once, the last batch may be smaller.
+
+    Args:
+        lengths: one per row; turns on length bucketing, which saves padding: rows are sorted by length inside windows
+            of a random order, and the batches are shuffled again.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(num_rows)
+    if lengths is None:
+        return [order[start : start + batch_size] for start in range(0, num_rows, batch_size)]
+    sizes, step = np.asarray(lengths), batch_size * WINDOW
+    batches = []
+    for start in range(0, num_rows, step):
+        window = order[start : start + step]
+        window = window[np.argsort(sizes[window], kind="stable")]
+        batches += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
+    return [batches[index] for index in rng.permutation(len(batches))]
