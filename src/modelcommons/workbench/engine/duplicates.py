@@ -1,0 +1,200 @@
+"""duplicates: rows with the same content, and with nearly the same, in time and memory that grow only with the rows.
+
+Exact: 128 bits of sha256 over the normalised content. Near: candidates meet in a bucket of a locality-sensitive hash
+(texts: one-permutation MinHash over character shingles; pictures: a difference hash), and each candidate pair is then
+compared itself: by its common shingles, or pixel by pixel.
+
+Sources: Broder, On the resemblance and containment of documents (1997); Li, Owen & Zhang, One Permutation Hashing
+(2012); Shrivastava & Li, Densifying One Permutation Hashing (2014).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Content = str | bytes
+
+AT_ONCE = 2_048  # texts whose shingles are hashed together
+LONGEST = 4_096  # characters of a text that are compared
+SHINGLE = 5  # characters
+BINS, BAND = 64, 4  # 16 bands of 4: texts of similarity 0.8 meet in one with probability 0.9998
+SIMILAR = 0.8  # share of common shingles (Jaccard) from which two texts are near duplicates
+EMPTY = np.uint32(0xFFFFFFFF)
+WINDOW = 3  # neighbours in a bucket that are compared
+
+FAR_BITS = 3  # of 64: then one of the four bands of 16 bits agrees
+SIDE = 32  # pixels to which pictures are reduced before they are compared
+ALIKE = 4.0  # mean difference in grey (0..255) up to which they are near duplicates
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Rows that repeat an earlier one."""
+
+    rows: np.ndarray  # their indices, int64, ascending
+    of: np.ndarray  # for each, the first row with the same content
+
+
+def digests(contents: Iterable[Content]) -> np.ndarray:
+    """128 bits for each content, shape (rows,). Unicode form and white space make no difference to a text."""
+    raw = b"".join(hashlib.sha256(_normal(content)).digest()[:16] for content in contents)
+    return np.frombuffer(raw, dtype=[("high", "<u8"), ("low", "<u8")])
+
+
+def exact(keys: np.ndarray) -> Repeats:
+    """Rows with the same digest as an earlier row."""
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    earliest = first[group]
+    rows = np.flatnonzero(earliest != np.arange(len(keys)))
+    return Repeats(rows, earliest[rows])
+
+
+def common(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Indices of `keys` that stand among `others`, int64."""
+    both = np.concatenate([keys, others])
+    _, group = np.unique(both, return_inverse=True)
+    return np.flatnonzero(np.isin(group[: len(keys)], group[len(keys) :]))
+
+
+def near(contents: Sequence[Content]) -> np.ndarray:
+    """Pairs of different contents that are nearly the same, shape (pairs, 2), int64, the smaller index first.
+
+    In a bucket of many, each is compared with its neighbours only: a chain of near duplicates is found, all its pairs
+    are not.
+    """
+    if not len(contents):
+        return np.empty((0, 2), np.int64)
+    if isinstance(contents[0], str):
+        pairs, alike = _buckets(_signatures(contents).view(np.dtype((np.void, 4 * BAND)))), _similar_texts
+    else:
+        hashes = _hashes(contents)
+        pairs, alike = _buckets(hashes.view(np.uint16)), _similar_pictures
+        pairs = pairs[np.bitwise_count(hashes[pairs[:, 0], 0] ^ hashes[pairs[:, 1], 0]) <= FAR_BITS]
+    kept = [pair for pair in pairs.tolist() if alike(contents[pair[0]], contents[pair[1]])]
+    return np.array(kept, np.int64).reshape(-1, 2)
+
+
+def _normal(content: Content) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    text = content if content.isascii() else unicodedata.normalize("NFC", content)
+    return " ".join(text.split()).encode("utf-8", "surrogatepass")
+
+
+def _buckets(bands: np.ndarray) -> np.ndarray:
+    """Pairs of rows that are neighbours where a band agrees, (pairs, 2); `bands`: (rows, bands) of what sorts."""
+    num_rows = len(bands)
+    found = [np.empty(0, np.int64)]
+    for band in range(bands.shape[1]):
+        _, group = np.unique(bands[:, band], return_inverse=True)
+        order = np.argsort(group, kind="stable")
+        ordered = group[order]
+        for step in range(1, WINDOW + 1):
+            meet = np.flatnonzero(ordered[step:] == ordered[:-step])
+            found.append(order[meet] * num_rows + order[meet + step])  # stable: the first index is the smaller one
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), num_rows), axis=1)
+
+
+# --- texts ----------------------------------------------------------------------------------------------------------
+
+
+def _folded(content: Content) -> str:
+    """What near duplicates may differ in is gone: case, width, white space."""
+    text = " ".join(unicodedata.normalize("NFKC", str(content)[:LONGEST]).casefold().split())
+    return text.ljust(SHINGLE).encode("utf-8", "replace").decode()
+
+
+def _signatures(contents: Sequence[Content]) -> np.ndarray:
+    """One-permutation MinHash of each text, shape (rows, BINS), uint32."""
+    parts = []
+    for start in range(0, len(contents), AT_ONCE):
+        parts.append(_signature([_folded(contents[i]) for i in range(start, min(start + AT_ONCE, len(contents)))]))
+    return np.concatenate(parts)
+
+
+def _signature(texts: list[str]) -> np.ndarray:
+    points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32).astype(np.uint64)
+    lengths = np.array([len(text) for text in texts])
+    row = np.repeat(np.arange(len(texts)), lengths)
+    starts = np.flatnonzero(row[: len(row) - SHINGLE + 1] == row[SHINGLE - 1 :])  # shingles within one text
+    hashed = np.zeros(len(starts), np.uint64)
+    for offset in range(SHINGLE):
+        hashed = hashed * np.uint64(0x100000001B3) + points[starts + offset]
+    hashed = _mixed(hashed)  # (shingles,)
+    least = np.full(len(texts) * BINS, EMPTY)
+    where = row[starts] * BINS + (hashed >> np.uint64(58)).astype(np.int64)  # 6 bits: one of 64 bins
+    np.minimum.at(least, where, (hashed & np.uint64(0x7FFFFFFF)).astype(np.uint32))
+    return _densified(least.reshape(-1, BINS))
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64: every bit of the input moves every bit of the output."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))
+
+
+def _densified(least: np.ndarray) -> np.ndarray:
+    """Empty bins take the value of the next full one to the right, marked by the distance."""
+    empty = least == EMPTY
+    filled = least.copy()
+    for distance in range(1, BINS):
+        if not empty.any():
+            break
+        other = np.roll(least, -distance, axis=1)
+        now = empty & (other != EMPTY)
+        filled[now] = other[now] + np.uint32(distance * 0x9E3779B9 & 0xFFFFFFFF)
+        empty &= ~now
+    return filled
+
+
+def _similar_texts(a: Content, b: Content) -> bool:
+    one, two = _shingles(_folded(a)), _shingles(_folded(b))
+    return _normal(a) != _normal(b) and len(one & two) >= SIMILAR * len(one | two)
+
+
+def _shingles(text: str) -> set[str]:
+    return {text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)}
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+def _hashes(contents: Sequence[Content]) -> np.ndarray:
+    """Difference hash: which of two neighbours is brighter, on 8 x 9 pixels; shape (rows, 1), uint64.
+
+    A picture that cannot be read has a hash of its own, so that it is like no other.
+    """
+    bits = np.zeros((len(contents), 64), bool)
+    for index in range(len(contents)):
+        grey = _grey(contents[index], (9, 8))
+        if grey is None:
+            bits[index] = np.unpackbits(np.frombuffer(hashlib.sha256(_normal(contents[index])).digest()[:8], np.uint8))
+        else:
+            bits[index] = (grey[:, 1:] > grey[:, :-1]).ravel()
+    return np.packbits(bits, axis=1).view(np.uint64)
+
+
+def _similar_pictures(a: Content, b: Content) -> bool:
+    one, two = _grey(a, (SIDE, SIDE)), _grey(b, (SIDE, SIDE))
+    if a == b or one is None or two is None:
+        return False
+    return float(np.abs(one - two).mean()) <= ALIKE
+
+
+def _grey(content: Content, size: tuple[int, int]) -> np.ndarray | None:
+    """A picture in grey at `size` (width, height), float32, 0..255; None if it is no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content if isinstance(content, bytes) else b"")) as picture:
+            picture.draft("L", (SIDE, SIDE))  # a JPEG is then decoded at a fraction of its size
+            return np.asarray(picture.convert("L").resize(size, Image.Resampling.BOX), np.float32)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

@@ -1,0 +1,93 @@
+"""which files of a folder are its data, and which part of the data each one is."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from modelcommons.errors import DataError
+from modelcommons.formats.digest import file_sha256, tree_sha256
+from modelcommons.formats.tables import IMAGE_SUFFIXES
+from modelcommons.workbench.task import SourceFile
+
+# One family of files is the data; where a folder has several, the first in this list: a Parquet file is usually what
+# was made of the CSV beside it, and a table beside pictures describes them.
+FAMILIES: tuple[tuple[str, ...], ...] = ((".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES)
+DATA_SUFFIXES = tuple(suffix for family in FAMILIES for suffix in family)
+
+# words in file and folder names, as `datasets` reads them
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+WORDS = {word: split for split, words in SPLITS.items() for word in words}
+
+Chosen = Mapping[str, str | None]  # path -> train, validation, test, or None: it does not say
+
+
+def choose(paths: Iterable[str], front: Mapping[str, Any] | None = None) -> Chosen:
+    """The data files among `paths` (relative, forward slashes): one family of them, and named splits before none.
+
+    Args:
+        front: front matter of the README.md beside them; its `configs` rule where there are any, as in `datasets`.
+    """
+    seen = sorted(path for path in paths if not any(part.startswith((".", "_")) for part in path.split("/")))
+    data = [path for path in seen if path.lower().endswith(DATA_SUFFIXES)]
+    configured = _configured(data, (front or {}).get("configs"))
+    if configured:
+        return configured
+    for family in FAMILIES:
+        chosen = {path: split_of(path) for path in data if path.lower().endswith(family)}
+        if chosen:
+            return {path: split for path, split in chosen.items() if split} or chosen
+    return {}
+
+
+def split_of(path: str) -> str | None:
+    """train, validation or test, where a name says so: the file's own first, then its folders from the inside out.
+
+    A picture's own name and the folder that is its class say nothing.
+    """
+    parts = path.lower().split("/")
+    names = parts[:-2] if path.lower().endswith(IMAGE_SUFFIXES) else parts
+    for name in reversed(names):
+        found = [WORDS[word] for word in re.split(r"[^a-z]+", name) if word in WORDS]
+        if found:
+            return found[0]
+    return None
+
+
+def digested(folder: Path, chosen: Chosen, name: str) -> tuple[tuple[SourceFile, ...], str]:
+    """The files with size and digest, and the tree digest over all of them.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not chosen:
+        raise DataError(f"{name} has no data files. Expected some that end in {', '.join(DATA_SUFFIXES)}.")
+    files = tuple(
+        SourceFile(path, (folder / path).stat().st_size, file_sha256(folder / path), split)
+        for path, split in chosen.items()
+    )
+    return files, tree_sha256([(file.path, file.size, file.sha256) for file in files])
+
+
+def _configured(paths: list[str], configs: Any) -> Chosen:
+    """The files of the default configuration in a card: `configs: [{config_name, data_files: [{split, path}]}]`."""
+    listed = [config for config in configs or () if isinstance(config, dict)] if isinstance(configs, list) else []
+    if not listed:
+        return {}
+    rank = {True: 0, False: 1}
+    config = min(listed, key=lambda c: (rank[c.get("default") is True], rank[c.get("config_name") == "default"]))
+    files = config.get("data_files")
+    chosen: dict[str, str | None] = {}
+    for entry in files if isinstance(files, list) else [files]:
+        split, patterns = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else (None, entry)
+        for pattern in patterns if isinstance(patterns, list) else [patterns]:
+            for path in fnmatch.filter(paths, str(pattern)):
+                chosen[path] = split_of(str(split)) if split else split_of(path)
+    return {path: split for path, split in chosen.items() if split} or chosen
