@@ -162,9 +162,9 @@ def test_every_identifier_finds_itself() -> None:
 
 
 def test_a_refusal_says_which_and_what_to_do() -> None:
-    unknown = derive([], [Work("data pets.csv", None)])
+    unknown = derive([], [Work("pets.csv", None)])
     assert unknown.conflicts[0].startswith(
-        "The licence of data pets.csv is unknown. Say it in the recipe: `data.license:"
+        "The licence of the data pets.csv is unknown. Say it in the recipe: `data.license:"
     )
     conflict = derive([Work("ada/base", "llama3.1")], [Work("data pets", "cc-by-sa-4.0")])
     assert "ada/base (llama3.1) asks for llama3.1" in conflict.conflicts[0]

@@ -1,7 +1,7 @@
 """licence: what the licences of base model and data ask of a model made from them. Not legal advice.
 
-The table holds every identifier that the Hub knows and a few that data carry and the Hub does not know. What is not in it
-is unknown, and unknown never becomes allowed. Where lawyers disagree the cautious reading is taken:
+The table holds every identifier that the Hub knows, and a few that only data carry. What is not in it is unknown, and
+unknown never becomes allowed. Where lawyers disagree the cautious reading is taken:
 
 - Non-commercial and share-alike terms of *data* are treated as if the model were made from the data, so they flow on.
   Where a licence itself frees the results of computing on the data (CDLA, C-UDA) they do not.
@@ -206,8 +206,8 @@ SAME_AS = {  # how people and SPDX write it, squeezed -> identifier
     "odc-pddl": "pddl", "odc-pddl-1.0": "pddl", "odbl-1.0": "odbl", "odc-odbl": "odbl", "odc-by-1.0": "odc-by",
     "c-uda-1.0": "c-uda", "gplv2": "gpl-2.0", "gplv3": "gpl-3.0", "agplv3": "agpl-3.0", "lgplv3": "lgpl-3.0",
     "gpl-2": "gpl-2.0", "gpl-3": "gpl-3.0", "agpl-3": "agpl-3.0", "lgpl-3": "lgpl-3.0", "gfdl-1.2": "gfdl",
-    "gfdl-1.3": "gfdl", "licenseref-public-domain": "public-domain", "publicdomain": "public-domain", "pd": "public-domain",
-    "psf": "psf-2.0", "python-2.0": "psf-2.0", "openmdw": "openmdw-1.0", "openrail++-m": "openrail++",
+    "gfdl-1.3": "gfdl", "licenseref-public-domain": "public-domain", "publicdomain": "public-domain",
+    "pd": "public-domain", "psf": "psf-2.0", "python-2.0": "psf-2.0", "openmdw": "openmdw-1.0", "openrail++-m": "openrail++",
     "openrailplusplus": "openrail++", "openrail-m": "openrail", "etalab": "etalab-2.0",
     "mozilla-2.0": "mpl-2.0", "mozilla-public-2.0": "mpl-2.0", "mpl": "mpl-2.0", "mpl2": "mpl-2.0",
     "gnu-general-3.0": "gpl-3.0", "gnu-general-2.0": "gpl-2.0", "gnu-affero-general-3.0": "agpl-3.0",
@@ -263,7 +263,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Under which licence a model may be published, and what goes with it. `license` is empty when there are conflicts."""
+    """Under which licence a model may be published, and what goes with it; no `license` where there are conflicts."""
 
     license: str  # the Hub's identifier, `other` where it has none
     license_name: str  # where `license` is `other`
@@ -291,7 +291,7 @@ SENTENCES = {
         "alike": "Whatever is made from this model stays under {ids}, as {work} asks.",
         "uses": "Pass on with every copy what {licence} forbids: {uses}.",
         "prefix": "The name of a model made from this one begins with '{prefix}'.",
-        "quote": "Predictions and report quote {work} ({licence}) and are therefore not uploaded; the author keeps them.",
+        "quote": "Predictions and report quote {work} ({licence}); they are not uploaded, the author keeps them.",
     },
     "zh": {
         "credit": "请注明来源 {work}（{licence}），并保留其声明。",
@@ -351,10 +351,10 @@ def _forbidden(work: Work, licence: Licence, is_base: bool, title: str | None) -
             if is_base
             else "Say it in the recipe: `data.license: cc-by-4.0`; `own` if all rights in the data are yours."
         )
-        yield f"The licence of {work.name} is {what}. {way}"
+        yield f"The licence of the {'base model' if is_base else 'data'} {work.name} is {what}. {way}"
     elif is_base and not licence.adapt:
         yield (
-            f"{work.name} is under {licence.id}, which forbids to publish what is adapted from it. "
+            f"The base model {work.name} is under {licence.id}, which forbids to publish what is adapted from it. "
             "Choose another base model."
         )
     elif is_base and title and not _joined(title.split("/")[-1]).startswith(_joined(licence.prefix)):

@@ -1,0 +1,122 @@
+"""card: README.md of a model: YAML front matter as the Hub wants it, and prose in which strangers' words are escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml as pyyaml
+
+from modelcommons.errors import FormatError
+from modelcommons.formats import yaml
+
+# the Hub's order of keys; others follow in the order given
+ORDER = (
+    "license", "license_name", "license_link", "language", "library_name", "pipeline_tag", "tags", "base_model",
+    "base_model_relation", "datasets", "metrics", "model-index",
+)  # fmt: skip
+
+# our tasks that have no pipeline tag of their own on the Hub (huggingface.js, packages/tasks/src/pipelines.ts)
+PIPELINE_TAGS = {"recommendation": "other"}
+
+FENCE = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One metric of one evaluation, as its receipt says it; numbers are the receipt's decimal strings."""
+
+    metric: str
+    value: str
+    low: str  # 95 % interval
+    high: str
+    baseline: str
+    direction: str
+    split: str
+    rows: int
+    receipt: str  # path of the receipt in the model folder
+
+
+def read_front_matter(text: str, name: str = "README.md") -> dict[str, Any]:
+    """The values at the top of a card; none where it has no front matter.
+
+    Raises:
+        FormatError: it is no YAML, no mapping, or a YAML bomb.
+    """
+    fenced = FENCE.match(text)
+    values = yaml.load(fenced[1], name) if fenced else None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise FormatError(f"{name}: expected `key: value` lines between the two `---`, got a {type(values).__name__}.")
+    return values
+
+
+def body(text: str) -> str:
+    """The card without its front matter."""
+    fenced = FENCE.match(text)
+    return text[fenced.end() :] if fenced else text
+
+
+def write(front: Mapping[str, Any], prose: str) -> str:
+    """A card: the same values give the same bytes; empty ones are left out."""
+    known = {key: front[key] for key in (*ORDER, *(key for key in front if key not in ORDER)) if front.get(key)}
+    dumped = pyyaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=120, default_flow_style=False)
+    return f"---\n{dumped}---\n\n{prose.strip()}\n"
+
+
+def model_index(
+    name: str, task: str, data: str, revision: str | None, results: Sequence[Result], url: str | None = None
+) -> list[dict[str, Any]]:
+    """The Hub's `model-index`, from receipts: values as numbers, interval and baseline beside them.
+
+    Args:
+        data: name of the data set; its Hub id where it has one.
+        url: where the model folder will be read, so that each result can point at its receipt.
+
+    Source: huggingface/hub-docs, modelcard.md.
+    """
+    tag = PIPELINE_TAGS.get(task, task)
+    entries = []
+    for receipt in dict.fromkeys(result.receipt for result in results):
+        these = [result for result in results if result.receipt == receipt]
+        dataset = {"name": data, "type": data, "split": these[0].split} | ({"revision": revision} if revision else {})
+        source = {"source": {"name": "signed receipt", "url": f"{url}/{receipt}"}} if url else {}
+        metrics = [_metric(result) for result in these]
+        entries.append({"task": {"type": tag, "name": task}, "dataset": dataset, "metrics": metrics} | source)
+    return [{"name": name, "results": entries}]
+
+
+def _metric(result: Result) -> dict[str, Any]:
+    low, high, baseline = (float(number) for number in (result.low, result.high, result.baseline))
+    return {
+        "type": result.metric,
+        "name": f"{result.metric} (95 % interval {low:.4g} to {high:.4g}, baseline {baseline:.4g})",
+        "value": float(result.value),
+        "args": {"ci95": [low, high], "baseline": baseline, "direction": result.direction, "rows": result.rows},
+    }
+
+
+def escape(text: object) -> str:
+    """A stranger's words inside Markdown: shown as they are, on one line, never as markup or HTML."""
+    line = _line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*|~$]|(?<!\w)_|_(?!\w)|\](?=[(\[:]))", r"\\\1", line)
+    # what would begin a list, a heading or a rule
+    return re.sub(r"^([-+=#]+|\d+[.)])(?=\s|$)", lambda start: "".join(f"&#{ord(char)};" for char in start[0]), line)
+
+
+def code(text: object) -> str:
+    """A stranger's words as inline code, in a fence longer than any run of backticks in them."""
+    line = _line(text)
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if line.startswith("`") or line.endswith("`") or not line else ""
+    return f"{fence}{space}{line}{space}{fence}".replace("|", "\\|")
+
+
+def _line(text: object) -> str:
+    """One line without control characters, or such that turn the direction of writing."""
+    return "".join(char for char in re.sub(r"\s+", " ", str(text)).strip() if char.isprintable())

@@ -1,0 +1,55 @@
+"""drawing: figures as SVG whose letters stay letters, and that can stand several in one page."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, ACCENT, PALE = "#1f3a5f", "#c8553d", "#7a8796"
+COLORS = (INK, ACCENT, "#4f8a5b", "#b8892b", "#6b5b95", "#2a9d9d")
+
+STYLE = {
+    "svg.fonttype": "none",  # letters stay letters: any viewer's fonts show them, Chinese ones too
+    "svg.hashsalt": "modelcommons",  # the same figure gives the same bytes
+    "text.parse_math": False,  # a label with two dollar signs is no formula
+    "font.size": 9,
+    "axes.edgecolor": PALE,
+    "axes.labelcolor": "#333333",
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+}
+
+
+def svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
+    """What `draw` draws on a figure of `width` times `height` inches."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    out = io.StringIO()
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # only measured with our font; the viewer has others
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def plain(axes: Axes) -> None:
+    """Takes the frame away where it tells nothing."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+USES = re.compile(r'(\sid="|href="#|url\(#)(?=[^")]+["\)])')
+
+
+def unique(drawing: str, prefix: str) -> str:
+    """The drawing with every id, and every use of one, under `prefix`: several can then stand in one page."""
+    return USES.sub(rf"\g<1>{prefix}-", drawing)

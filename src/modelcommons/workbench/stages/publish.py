@@ -1,0 +1,246 @@
+"""publish: the model folder, put together in one step, with a card whose numbers come from receipts; then the upload."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import modelcommons
+from modelcommons.formats import card, licence, receipt
+from modelcommons.formats.card import Result
+from modelcommons.formats.licence import Decision, Work
+from modelcommons.formats.predictions import read
+from modelcommons.workbench.engine.progress import Progress
+from modelcommons.workbench.folder import RunFolder, sync, write
+from modelcommons.workbench.recipe import Recipe, dump
+from modelcommons.workbench.stages import report
+from modelcommons.workbench.stages.evaluate import Evaluated, Evaluation
+from modelcommons.workbench.stages.explain import Explained
+from modelcommons.workbench.stages.get import Got
+from modelcommons.workbench.stages.prepare import Prepared
+from modelcommons.workbench.stages.report.sections import Facts
+from modelcommons.workbench.stages.shrink import Shrunk
+from modelcommons.workbench.stages.tune import Tuned
+from modelcommons.workbench.stages.upload import endpoint, upload
+from modelcommons.workbench.task import Draws, Task
+
+QUOTES = ("predictions/*", "report.html")  # hold targets and examples: parts of the data
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    folder: str  # of the model, relative to the run folder
+    license: str
+    repo: str | None  # where it was uploaded
+    commit: str | None
+    receipts: int
+
+
+def publish(
+    task: Task,
+    got: Got,
+    data: Prepared,
+    tuned: Tuned,
+    scored: Evaluated,
+    explained: Explained,
+    shrunk: Shrunk,
+    recipe: Recipe,
+    folder: RunFolder,
+    progress: Progress,
+) -> Published:
+    """Leaves the folder in `model/`: at any moment it holds what was there before, or all of the new.
+
+    Raises:
+        LicenceError: the licences of base model and data conflict, or one is unknown.
+        UsageError: no token or no permission for the upload; the folder is complete all the same.
+        NotFound: the hub cannot be reached; the folder is complete all the same.
+    """
+    decision = decide(got, recipe, tuned.choice.index).agreed()
+    part = _fresh(folder.model)
+    _collect(part, folder, tuned, scored, shrunk)
+    facts = _facts(part, task, got, data, tuned, scored, explained, shrunk, recipe, decision)
+    _describe(part, facts)
+    _settle(part, folder.model)
+    receipts = len(list((folder.model / "receipts").rglob("*.json")))
+    commit = None
+    if recipe.publish.repo:
+        leave_out = () if decision.quotes else QUOTES
+        message = f"Publish {recipe.publish.name or recipe.name}"
+        commit = upload(folder.model, recipe.publish.repo, recipe.publish.visibility, leave_out, message)
+    where = f"{recipe.publish.repo}@{commit[:7]}" if recipe.publish.repo and commit else str(folder.model)
+    progress.line("publish", f"{where}  {decision.license} · card · {receipts} receipts · signed")
+    return Published(folder.model.name, decision.license, recipe.publish.repo, commit, receipts)
+
+
+def decide(got: Got, recipe: Recipe, index: int = 0) -> Decision:
+    """The licence of what this recipe makes; before hours of training it can be asked what publishing will say.
+
+    Args:
+        index: of the model chosen among the candidates of `model.auto`.
+    """
+    origin = got.origins[index]
+    base = [Work(origin.name, origin.licence)] if origin else []
+    data = [Work(got.source.name, got.source.licence)]
+    wish = recipe.publish
+    return licence.derive(base, data, wish.license, wish.repo or wish.name, wish.language)
+
+
+# --- putting together -----------------------------------------------------------------------------------------------
+
+
+def _collect(part: Path, folder: RunFolder, tuned: Tuned, scored: Evaluated, shrunk: Shrunk) -> None:
+    """Copies what earlier stages made: the model, accepted exports, predictions and receipts of all that was scored."""
+    shutil.copytree(folder.path / tuned.trained[tuned.chosen].folder, part, dirs_exist_ok=True)
+    accepted = [export for export in shrunk.exports if export.accepted]
+    for export in accepted:
+        _copy(folder.path / "shrink" / export.path, part / export.path)
+    for evaluation in (scored.main, *scored.others, *(export.evaluation for export in accepted)):
+        _copy(folder.path / evaluation.predictions, part / _predictions(evaluation))
+        _copy(folder.path / evaluation.receipt, part / _receipt(evaluation))
+
+
+def _predictions(evaluation: Evaluation) -> str:
+    return f"predictions/{evaluation.name}.jsonl.gz"
+
+
+def _receipt(evaluation: Evaluation) -> str:
+    return f"receipts/{evaluation.name}.json"
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _facts(
+    part: Path,
+    task: Task,
+    got: Got,
+    data: Prepared,
+    tuned: Tuned,
+    scored: Evaluated,
+    explained: Explained,
+    shrunk: Shrunk,
+    recipe: Recipe,
+    decision: Decision,
+) -> Facts:
+    """All that card and report may say; scores as the receipts in `part` say them."""
+    exports = [export.evaluation for export in shrunk.exports if export.accepted]
+    receipts = {each.name: _receipt(each) for each in (scored.main, *scored.others, *exports)}
+    main = receipt.read(part / receipts["model"])
+    repo = recipe.publish.repo
+    return Facts(
+        title=recipe.publish.name or (repo.split("/")[-1] if repo else recipe.name),
+        address=repo or "model",
+        url=f"{endpoint()}/{repo}/blob/main" if repo else None,
+        recipe=recipe,
+        got=got,
+        data=data,
+        tuned=tuned,
+        scored=scored,
+        explained=explained,
+        shrunk=shrunk,
+        decision=decision,
+        results={name: _results(part, path) for name, path in receipts.items()},
+        environment=main.environment,
+        fingerprint=main.fingerprint,
+        version=modelcommons.__version__,
+        has_transformers=_has_transformers(part),
+        figures=_figures(task, part / _predictions(scored.main), recipe.publish.language),
+    )
+
+
+def _describe(part: Path, facts: Facts) -> None:
+    """Writes recipe, card, report and notices."""
+    (part / "recipe.yaml").write_text(dump(facts.recipe), encoding="utf-8")
+    (part / "README.md").write_text(card.write(front_matter(facts), report.card(facts)), encoding="utf-8")
+    (part / "report.html").write_text(report.report(facts), encoding="utf-8")
+    if facts.decision.notices:
+        (part / "NOTICE").write_text("\n".join(facts.decision.notices) + "\n", encoding="utf-8")
+
+
+def front_matter(facts: Facts) -> dict[str, Any]:
+    """The card's metadata, as the Hub understands it."""
+    task, origin, source = facts.recipe.task, facts.origin, facts.got.source
+    exported = any(export.accepted for export in facts.shrunk.exports)
+    results = [result for name, found in facts.results.items() if not name.startswith("seed-") for result in found]
+    revision = source.revision if source.revision else None
+    return {
+        "license": facts.decision.license,
+        "license_name": facts.decision.license_name,
+        "library_name": "transformers" if facts.has_transformers else "modelcommons",
+        "pipeline_tag": card.PIPELINE_TAGS.get(task, task),
+        "tags": ["modelcommons", task, "receipts", *(["onnx"] if exported else [])],
+        "base_model": [origin.name.split("@")[0]]
+        if origin and card.HUB_ID.fullmatch(origin.name.split("@")[0])
+        else [],
+        "datasets": [source.name] if card.HUB_ID.fullmatch(source.name) and source.revision else [],
+        "metrics": [result.metric for result in facts.results["model"]],
+        "model-index": card.model_index(facts.title, task, source.name, revision, results, facts.url),
+    }
+
+
+def _figures(task: Task, predictions: Path, language: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(task, Draws):
+        return ()
+    return tuple(task.figures(list(read(predictions)), language))
+
+
+def _has_transformers(part: Path) -> bool:
+    """Whether the folder is one of the transformers library, which then loads it alone."""
+    config = json.loads((part / "config.json").read_text(encoding="utf-8"))
+    return "architectures" in config and "model_type" in config
+
+
+# --- one step -------------------------------------------------------------------------------------------------------
+
+
+def _fresh(model: Path) -> Path:
+    """An empty folder beside the model folder; what killed runs left there is put back or removed."""
+    kept = model.with_name(f".{model.name}.old")
+    if kept.exists() and not model.exists():
+        kept.rename(model)
+    for left in model.parent.glob(f".{model.name}.*.part"):
+        shutil.rmtree(left)
+    part = model.with_name(f".{model.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    return part
+
+
+def _settle(part: Path, model: Path) -> None:
+    """Puts the finished folder in the place of the old one, durably."""
+    for path in part.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync(path)
+    sync(part)
+    if model.exists():
+        _exchange(part, model)
+        sync(model.parent)
+        shutil.rmtree(part)  # the old one
+    else:
+        part.rename(model)
+        sync(model.parent)
+
+
+RENAME_EXCHANGE = 2  # linux/fs.h
+AT_FDCWD = -100
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swaps two folders in one step; a plain rename cannot replace a folder that is not empty."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename and rename(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(old), RENAME_EXCHANGE) == 0:
+        return
+    # no such call here (other systems, some network file systems): two steps, the old one kept until the new is there
+    kept = old.with_name(f".{old.name}.old")
+    old.rename(kept)
+    new.rename(old)
+    kept.rename(new)

@@ -1,0 +1,399 @@
+"""sections: everything that card and report say, once, as values; the two templates only lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from modelcommons.formats.card import Result
+from modelcommons.formats.licence import Decision
+from modelcommons.workbench.engine.scoring import Score
+from modelcommons.workbench.recipe import Recipe
+from modelcommons.workbench.stages.evaluate import Evaluated, Evaluation
+from modelcommons.workbench.stages.explain import Explained
+from modelcommons.workbench.stages.get import Got, Origin
+from modelcommons.workbench.stages.prepare import Prepared
+from modelcommons.workbench.stages.report import plots
+from modelcommons.workbench.stages.report.words import WORDS
+from modelcommons.workbench.stages.shrink import Export, Shrunk
+from modelcommons.workbench.stages.tune import Tuned
+
+MOST_ROWS = 40  # of a table of classes or slices; the rest is counted
+SURE = 0.05  # a deletion test above this p value has not been passed
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a run came to, as far as a reader of its card may want to know."""
+
+    title: str
+    address: str  # how others name the model: its repository, or its folder
+    url: str | None  # where the repository will be read
+    recipe: Recipe
+    got: Got
+    data: Prepared
+    tuned: Tuned
+    scored: Evaluated
+    explained: Explained
+    shrunk: Shrunk
+    decision: Decision
+    results: Mapping[str, tuple[Result, ...]]  # of every evaluation that is shipped, from its receipt
+    environment: Mapping[str, Any]  # of the main receipt
+    fingerprint: str  # of the key that signed
+    version: str
+    has_transformers: bool  # the folder loads with transformers alone
+    figures: tuple[tuple[str, str], ...] = ()  # (title, SVG) of the task's own
+
+    @property
+    def origin(self) -> Origin | None:
+        return self.got.origins[self.tuned.choice.index]
+
+    @property
+    def language(self) -> str:
+        return self.recipe.publish.language
+
+
+class Mono(str):
+    """A cell of a table in a fixed-width font: a path, a digest, a setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Our words with strangers' values in them; a template escapes the values for its own language."""
+
+    words: str
+    values: Mapping[str, object] = field(default_factory=dict)
+    tone: str = "plain"  # plain, note, warning
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    items: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """For the report only: Markdown readers strip SVG."""
+
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An explained row, for the report only; `html` is escaped by the field that drew it."""
+
+    title: str
+    html: str
+
+
+Block = Text | Table | Items | Code | Picture | Example
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    name: str  # anchor
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def sections(facts: Facts) -> list[Section]:
+    """In the order in which a sceptical reader asks."""
+    w = WORDS[facts.language]
+    told = [
+        ("scores", w["evaluate"], _scores(facts, w)),
+        ("seeds", w["seeds"], _seeds(facts, w)),
+        ("slices", w["slices"], _slices(facts, w)),
+        ("check", w["check"], _check(facts, w)),
+        ("use", w["use"], _use(facts, w)),
+        ("data", w["prepare"], _data(facts, w)),
+        ("training", w["tune"], _training(facts, w)),
+        ("explanations", w["explain"], _explanations(facts, w)),
+        ("exports", w["shrink"], _exports(facts, w)),
+        ("licence", w["licence_title"], _licence(facts, w)),
+        ("machine", w["environment"], _machine(facts, w)),
+        ("limits", w["not_shown"], _limits(facts, w)),
+    ]
+    found = [Section(name, title, tuple(blocks)) for name, title, blocks in told]
+    return [section for section in found if section.blocks]
+
+
+def summary(facts: Facts) -> Text:
+    """One sentence: what it is and what it was made from."""
+    w = WORDS[facts.language]
+    values = {
+        "task": facts.recipe.task,
+        "architecture": facts.tuned.choice.name,
+        "base": facts.origin.name if facts.origin else "",
+        "data": facts.got.source.name,
+    }
+    return Text(w["made_from" if facts.origin else "made_new"], values)
+
+
+def headline(facts: Facts) -> Text:
+    """The main metric with its interval, its baseline and its rows."""
+    first = facts.results["model"][0]
+    numbers = {key: number(getattr(first, key)) for key in ("value", "low", "high", "baseline")}
+    values = {
+        "metric": first.metric,
+        **numbers,
+        "rows": count(first.rows),
+        "baseline_name": facts.scored.main.baseline_name,
+    }
+    return Text(WORDS[facts.language]["one_number"], values)
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+
+def number(value: str | float) -> str:
+    """Four decimals where that tells something, so that a column can be compared; else four significant digits."""
+    value = float(value)
+    if not np.isfinite(value):
+        return "∞" if value > 0 else "-∞" if value < 0 else "?"
+    return f"{value:.4f}" if 0.001 <= abs(value) < 10 or not value else f"{value:.4g}"
+
+
+def count(value: int) -> str:
+    return f"{value:,}"
+
+
+def size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:,.1f} kB"
+
+
+def duration(seconds: float) -> str:
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 120
+        else f"{seconds / 60:.1f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def interval(score: Score | Result) -> str:
+    return f"[{number(score.low)}, {number(score.high)}]"
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+# --- sections -------------------------------------------------------------------------------------------------------
+
+Words = Mapping[str, str]
+
+
+def _scores(facts: Facts, w: Words) -> Iterator[Block]:
+    main = facts.scored.main
+    head = (w["metric"], w["value"], w["interval"], w["baseline"], w["better"], w["receipt"])
+    rows = [
+        (Mono(r.metric), number(r.value), interval(r), number(r.baseline), w[r.direction], Mono(r.receipt))
+        for r in facts.results["model"]
+    ]
+    yield Table(head, rows)
+    how = facts.data.parts.how or "test"
+    yield Text(w["scored_on"], {"rows": count(main.num_rows), "how": how, "baseline_name": main.baseline_name}, "note")
+    if facts.recipe.evaluate.protocol:
+        yield Text(w["protocol"], {"protocol": facts.recipe.evaluate.protocol}, "note")
+    methods = dict.fromkeys(f"{score.metric} {score.method}" for score in main.scores)
+    yield Text(w["methods"], {"methods": "; ".join(methods)}, "note")
+    if main.without_leaked:
+        yield Text(w["leaked"], {"count": count(len(facts.data.leaked))}, "warning")
+        pairs = zip(main.scores, main.without_leaked, strict=True)
+        yield Table(
+            (w["metric"], w["with_leaked"], w["without_leaked"], w["interval"]),
+            [(Mono(a.metric), number(a.value), number(b.value), interval(b)) for a, b in pairs],
+        )
+    elif "leaks" in facts.recipe.data.checks and not facts.data.leaked:
+        yield Text(w["no_leaked"], {}, "note")
+    for title, svg in facts.figures:
+        yield Picture(title, svg)
+
+
+def _seeds(facts: Facts, w: Words) -> Iterator[Block]:
+    runs = [facts.scored.main, *facts.scored.others]
+    if len(runs) < 2:
+        return
+    yield Text(w["seeds_text"], {"count": len(runs), "seed": facts.scored.main.seed})
+    by_name = {run.name: {r.metric: float(r.value) for r in facts.results[run.name]} for run in runs}
+    rows = []
+    for metric in by_name["model"]:
+        values = np.array([numbers[metric] for numbers in by_name.values()])
+        spread = float(values.std(ddof=1))
+        rows.append((Mono(metric), *(number(x) for x in (values.mean(), spread, values.min(), values.max()))))
+    yield Table((w["metric"], w["mean"], w["spread"], w["lowest"], w["highest"]), rows)
+    receipts = "; ".join(f"{w['seed']} {run.seed}: {facts.results[run.name][0].receipt}" for run in runs)
+    yield Text(w["receipt"] + ": {receipts}", {"receipts": receipts}, "note")
+    yield Picture(w["seeds"], plots.seeds({run.seed: run.scores[0] for run in runs}, w))
+
+
+def _slices(facts: Facts, w: Words) -> Iterator[Block]:
+    main = facts.scored.main
+    for name, parts in main.slices.items():
+        shown = dict(list(parts.items())[:MOST_ROWS])
+        first = {part: scores[0] for part, scores in shown.items()}
+        yield Text("{name}. " + w["slices_text"], {"name": name, "metric": main.scores[0].metric})
+        rows = [(part, number(score.value), interval(score)) for part, score in first.items()]
+        yield Table((w["slice"], main.scores[0].metric, w["interval"]), rows)
+        yield from _and_more(len(parts), w)
+        yield Picture(f"{w['slices']}: {name}", plots.slices(first, main.scores[0], w))
+
+
+def _and_more(total: int, w: Words) -> Iterator[Text]:
+    if total > MOST_ROWS:
+        yield Text(w["more_classes"], {"count": count(total - MOST_ROWS)}, "note")
+
+
+def _check(facts: Facts, w: Words) -> Iterator[Block]:
+    yield Text(w["check_text"])
+    here = "." if facts.url is None else facts.address
+    yield Code(f"commons verify {here}" + (f"   # {w['check_where']}" if facts.url is None else ""), "sh")
+    if facts.fingerprint:
+        yield Text(w["signer"], {"fingerprint": facts.fingerprint}, "note")
+    if not facts.decision.quotes:
+        yield Text(w["quotes_left_out"], {}, "warning")
+
+
+def _use(facts: Facts, w: Words) -> Iterator[Block]:
+    yield Text(w["use_mc"])
+    yield Code(f'import modelcommons as mc\n\nmodel = mc.load("{facts.address}")\nmodel.predict(...)', "python")
+    if facts.has_transformers:
+        yield Text(w["use_transformers"])
+        call = f'pipeline("{facts.recipe.task}", model="{facts.address}")'
+        yield Code(f"from transformers import pipeline\n\nmodel = {call}\nmodel(...)", "python")
+
+
+def _training(facts: Facts, w: Words) -> Iterator[Block]:
+    fit = facts.tuned.trained[facts.tuned.chosen].fit
+    values = {
+        "steps": count(fit.steps), "epochs": f"{fit.epochs:.3g}", "rate": count(round(fit.rows_per_second)),
+        "parameters": count(fit.parameters), "trained": count(fit.trained_parameters),
+    }  # fmt: skip
+    yield Text(w["tune_text" if fit.steps else "closed_form"], values)
+    if fit.stopped != "done":
+        yield Text(w[f"stopped_{fit.stopped}"])
+    if fit.more:
+        yield Text("{more}", {"more": fit.more}, "note")
+    if facts.tuned.tried:
+        yield Text(w["tried"] + ":")
+        rows = [(Mono(_named(t.name, t.options)), number(t.value), f"{t.seconds:.1f}") for t in facts.tuned.tried]
+        yield Table((w["candidate"], f"{fit.metric} ({w['validation']})", w["seconds"]), rows)
+    if fit.settings:
+        yield Table((w["setting"], w["value"]), [(Mono(key), Mono(value)) for key, value in fit.settings.items()])
+    fits = {trained.seed: trained.fit for trained in facts.tuned.trained}
+    drawing = plots.learning_curve(fits, facts.tuned.trained[facts.tuned.chosen].seed, w)
+    yield from [Picture(w["curve"], drawing)] if drawing else []
+
+
+def _named(name: str, options: Mapping[str, Any]) -> str:
+    return f"{name} {dict(options)}" if options else name
+
+
+def _explanations(facts: Facts, w: Words) -> Iterator[Block]:
+    explained = facts.explained
+    if explained.skipped:
+        yield Text(w["skipped"], {"why": explained.skipped}, "note")
+        return
+    test = explained.deletion
+    values = {
+        "count": len(explained.examples), "named": number(test.named), "random": number(test.random),
+        "p": p_value(test.p_value), "wins": test.wins,
+    }  # fmt: skip
+    yield Text(w["deletion"], values)
+    if test.p_value > SURE or test.named <= test.random:
+        yield Text(w["deletion_fails"], {}, "warning")
+    for example in explained.examples:
+        yield Example(f"{example.id} · {w['answer']}: {example.answer} · {w['target']}: {example.target}", example.html)
+
+
+def _exports(facts: Facts, w: Words) -> Iterator[Block]:
+    if facts.shrunk.skipped:
+        yield Text(w["skipped"], {"why": facts.shrunk.skipped}, "note")
+    if not facts.shrunk.exports:
+        return
+    yield Text(w["shrink_text"])
+    metric = facts.scored.main.scores[0].metric
+    head = (w["file"], w["size"], w["latency"], metric, w["interval"], w["changed"], w["p_value"], "")
+    yield Table(head, [_parent(facts, w), *(_export(facts, export, w) for export in facts.shrunk.exports)])
+    for export in facts.shrunk.exports:
+        if export.why:
+            yield Text("{file}: {why}", {"file": export.path, "why": export.why}, "note")
+
+
+def _parent(facts: Facts, w: Words) -> Sequence[str]:
+    export, first = facts.shrunk.exports[0], facts.results["model"][0]
+    times = _times(export.parent_latency_ms)
+    return (w["parent"], size(export.parent_size_bytes), times, number(first.value), interval(first), "", "", "")
+
+
+def _export(facts: Facts, export: Export, w: Words) -> Sequence[str]:
+    name = export.evaluation.name
+    scored: Score | Result = facts.results[name][0] if name in facts.results else export.evaluation.scores[0]
+    state = w["shipped"] if export.accepted else w["refused"]
+    return (
+        Mono(export.path), size(export.size_bytes), _times(export.latency_ms), number(scored.value), interval(scored),
+        f"{count(export.changed)} / {count(export.evaluation.num_rows)}", p_value(export.p_value), state,
+    )  # fmt: skip
+
+
+def _times(latency: Mapping[str, float]) -> str:
+    return " / ".join(f"{latency[batch]:.2f}" for batch in sorted(latency, key=int))
+
+
+def _licence(facts: Facts, w: Words) -> Iterator[Block]:
+    yield Text(w["licence_text"], {"name": f"{facts.decision.name} ({facts.decision.license})"})
+    rows = [(w["data"], facts.got.source.name, facts.got.source.licence or "?")]
+    if facts.origin:
+        rows.insert(0, (w["base_model"], facts.origin.name, facts.origin.licence or "?"))
+    yield Table((w["role"], w["source"], w["licence"]), rows)
+    if facts.decision.obligations:
+        yield Text(w["obligations"])
+        yield Items(facts.decision.obligations)
+    else:
+        yield Text(w["nothing_asked"])
+    yield Text(w["no_advice"], {}, "note")
+
+
+def _machine(facts: Facts, w: Words) -> Iterator[Block]:
+    yield Table(("", w["value"]), [(Mono(key), _flat(value)) for key, value in facts.environment.items()])
+    tune = duration(sum(trained.fit.seconds for trained in facts.tuned.trained))
+    yield Text(w["cost_text"], {"tune": tune, "evaluate": duration(facts.scored.main.seconds)})
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_flat(inner)}" for key, inner in value.items())
+    return ", ".join(map(_flat, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _limits(facts: Facts, w: Words) -> Iterator[Block]:
+    said = ["public_test", "not_good", "not_elsewhere"]
+    said += ["explanations_limit"] if facts.explained.examples else []
+    said += ["personal_limit"] if "personal-data" in facts.recipe.data.checks else []
+    yield Items([w[key] for key in (*said, "unmeasured")])
+
+
+def _data(facts: Facts, w: Words) -> Iterator[Block]:
+    source = facts.got.source
+    yield Table(
+        ("", w["value"]),
+        [(w["source"], source.name), (w["licence"], source.licence or "?"), (w["sha256"], Mono(source.sha256))],
+    )
