@@ -1,0 +1,175 @@
+"""predictions.jsonl.gz: one canonical JSON line per example, gzipped; the lines are the leaves of a Merkle tree.
+
+A line is `{"id", "target"?, "prediction", "margin"?}` (receipts.md, "What is hashed"). Order is the order of the test
+rows. The file can be read with a standard library alone: gzip, then one `json.loads` a line.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import orjson
+
+from modelcommons.errors import FormatError
+from modelcommons.formats import merkle
+from modelcommons.formats.canonical import canonical
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Line = dict[str, Any]
+
+LARGEST = 8 * 2**30  # bytes, unpacked
+LONGEST = 64 * 2**20  # bytes of one line
+BLOCK = 2**20
+
+# what orjson writes otherwise than RFC 8785: 1.0 (1), 1e-6 (0.000001), 1e16 (10000000000000000); and four-byte
+# characters, by which keys might sort otherwise. Such a line takes the slow way; a false alarm costs time only
+ODD = re.compile(rb"\.0[,\]}]|\de-?\d|[\xf0-\xf4]")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a receipt says of a predictions file."""
+
+    sha256: str  # of the unpacked lines
+    merkle_root: str
+    count: int
+
+
+def encode(line: Line) -> bytes:
+    """The canonical bytes of one line (RFC 8785), without line end.
+
+    Raises:
+        FormatError: NaN or an infinity, or what is no JSON value.
+    """
+    try:
+        quick = orjson.dumps(line, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:
+        raise FormatError(f"Expected a prediction of JSON values: {error}.") from error
+    if ODD.search(quick) or b"null" in quick:  # orjson writes NaN as null
+        return canonical(line)
+    return quick
+
+
+def write(path: Path, lines: Iterable[Line]) -> Written:
+    """Writes the file in one step; the same lines give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    digest, leaves = hashlib.sha256(), []
+    try:
+        with part.open("wb") as file:
+            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
+                for line in lines:
+                    raw = encode(line)
+                    digest.update(raw + b"\n")
+                    leaves.append(merkle.leaf(raw))
+                    packed.write(raw + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return Written(digest.hexdigest(), merkle.root(leaves), len(leaves))
+
+
+class Lines(Sequence[Line]):
+    """The lines of a predictions file, parsed one by one when asked for; `table` has them all as columns."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == 10)
+        self._ends = ends
+        self._starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64) if len(ends) else ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Line: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Line]: ...
+    def __getitem__(self, index: int | slice) -> Line | list[Line]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        return self._parse(index)
+
+    def __iter__(self) -> Iterator[Line]:
+        return (self._parse(at) for at in range(len(self)))
+
+    def bytes(self, index: int) -> bytes:
+        """One line as it stands in the file, without line end: a leaf of the Merkle tree."""
+        return self.raw[self._starts[index] : self._ends[index]]
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.raw).hexdigest()
+
+    @cached_property
+    def merkle_root(self) -> str:
+        return merkle.root(map(merkle.leaf, self.raw.split(b"\n")[:-1]))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Ids in order.
+
+        Raises:
+            FormatError: two lines have the same id.
+        """
+        ids = self.table.column("id").to_pylist() if len(self) > 10_000 else [line["id"] for line in self]
+        if len(set(ids)) < len(ids):
+            raise FormatError("Expected one prediction per id; an id comes twice. Evaluate the model again.")
+        return ids
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All lines as Arrow columns, for scores over millions of them."""
+        import pyarrow as pa
+        import pyarrow.json as reader
+
+        try:
+            return reader.read_json(pa.BufferReader(self.raw), reader.ReadOptions(block_size=LONGEST))
+        except pa.ArrowInvalid as error:
+            raise FormatError(f"A predictions file holds a line that is no JSON object: {error}.") from error
+
+    def _parse(self, index: int) -> Line:
+        raw = self.bytes(index)
+        try:
+            line = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise FormatError(f"Line {index + 1} of a predictions file is no JSON: {error}.") from error
+        if not isinstance(line, dict) or not isinstance(line.get("id"), str) or "prediction" not in line:
+            raise FormatError(f"Line {index + 1} of a predictions file has no `id` and `prediction`.")
+        return line
+
+
+def read(path: Path) -> Lines:
+    """The lines of a file.
+
+    Raises:
+        FormatError: it is no gzip file, is cut off, or unpacks to more than 8 GiB.
+    """
+    unpacked, size = [], 0
+    try:
+        with gzip.open(path) as file:
+            while block := file.read(BLOCK):
+                unpacked.append(block)
+                size += len(block)
+                if size > LARGEST:
+                    raise FormatError(f"{path.name} unpacks to more than {LARGEST >> 30} GiB; it is refused.")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FormatError(f"{path.name} is damaged or no gzip file ({error}). Download or evaluate again.") from error
+    raw = b"".join(unpacked)
+    if raw and not raw.endswith(b"\n"):
+        raise FormatError(f"{path.name} ends in the middle of a line. Download or evaluate again.")
+    return Lines(raw)
