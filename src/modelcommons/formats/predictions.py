@@ -35,7 +35,7 @@ BLOCK = 2**20
 
 # what orjson writes otherwise than RFC 8785: 1.0 (1), 1e-6 (0.000001), 1e16 (10000000000000000); and four-byte
 # characters, by which keys might sort otherwise. Such a line takes the slow way; a false alarm costs time only
-ODD = re.compile(rb"\.0[,\]}]|\de-?\d|[\xf0-\xf4]")
+ODD = re.compile(rb"\.0[,\]}]|\de[-+]?\d|[\xf0-\xf4]")
 
 
 @dataclass(frozen=True, slots=True)
