@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml as pyyaml
 
 from modelcommons.errors import FormatError
 from modelcommons.formats import yaml
@@ -64,8 +63,7 @@ def body(text: str) -> str:
 def write(front: Mapping[str, Any], prose: str) -> str:
     """A card: the same values give the same bytes; empty ones are left out."""
     known = {key: front[key] for key in (*ORDER, *(key for key in front if key not in ORDER)) if front.get(key)}
-    dumped = pyyaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=120, default_flow_style=False)
-    return f"---\n{dumped}---\n\n{prose.strip()}\n"
+    return f"---\n{yaml.dump(known)}---\n\n{prose.strip()}\n"
 
 
 def model_index(

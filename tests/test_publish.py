@@ -1,0 +1,143 @@
+"""publish: one step to the new folder, and the unmodified client to a hub."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_hub import READ_ONLY, TOKEN, SmallHub, small_hub
+
+from modelcommons.errors import CommonsError, NotFound, UsageError
+from modelcommons.workbench.stages.upload import upload
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SmallHub]:
+    with small_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        yield hub
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "run" / "model"
+    for name, text in {
+        "README.md": "---\nlicense: mit\n---\n\n# x\n",
+        "config.json": "{}",
+        "model.safetensors": "weights",
+        "onnx/model_int8.onnx": "export",
+        "predictions/model.jsonl.gz": "lines",
+        "receipts/model.json": "{}",
+        "report.html": "<p>",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def send(model: Path, *leave_out: str) -> str:
+    return upload(model, "ada/news", "private", leave_out, "Publish news")
+
+
+def test_a_folder_arrives_as_one_commit(hub: SmallHub, model: Path, tmp_path: Path) -> None:
+    commit = send(model)
+    repo = hub.repos["ada/news"]
+    assert repo.private and repo.head[0] == commit and len(repo.commits) == 2
+    assert {name: raw.decode() for name, raw in repo.head[1].items()} == {
+        path.relative_to(model).as_posix(): path.read_text() for path in model.rglob("*") if path.is_file()
+    }
+
+
+def test_the_client_gets_back_what_was_sent(hub: SmallHub, model: Path, tmp_path: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    send(model)
+    back = Path(snapshot_download("ada/news", endpoint=hub.url, cache_dir=tmp_path / "cache"))
+    for path in model.rglob("*"):
+        assert path.is_dir() or (back / path.relative_to(model)).read_bytes() == path.read_bytes()
+
+
+def test_the_same_folder_makes_no_second_commit(hub: SmallHub, model: Path) -> None:
+    assert send(model) == send(model)
+    assert len(hub.repos["ada/news"].commits) == 2
+
+
+def test_what_is_no_longer_shipped_goes_but_receipts_and_others_files_stay(hub: SmallHub, model: Path) -> None:
+    send(model)
+    hub.repos["ada/news"].head[1]["notes.txt"] = b"a person's own"
+    (model / "onnx/model_int8.onnx").unlink()
+    (model / "receipts/model.json").rename(model / "receipts/seed-1.json")
+    send(model, "predictions/*", "report.html")
+    assert set(hub.repos["ada/news"].head[1]) == {
+        "README.md", "config.json", "model.safetensors", "notes.txt", "receipts/model.json", "receipts/seed-1.json",
+    }  # fmt: skip
+
+
+def test_quotes_of_the_data_are_left_out(hub: SmallHub, model: Path) -> None:
+    send(model, "predictions/*", "report.html")
+    sent = set(hub.repos["ada/news"].head[1])
+    assert "model.safetensors" in sent and not sent & {"predictions/model.jsonl.gz", "report.html"}
+
+
+@pytest.mark.parametrize(
+    ("token", "fail", "kind", "says"),
+    [
+        ("", {}, UsageError, "found none. Set HF_TOKEN"),
+        ("hf_wrong", {}, UsageError, "does not accept the access token"),
+        (READ_ONLY, {}, UsageError, "may not write to ada/news"),
+        (TOKEN, {"create": 404}, NotFound, "does not know ada/news or its owner"),
+        (TOKEN, {"commit": 403}, UsageError, "may not write to ada/news"),
+        (TOKEN, {"commit": 412}, UsageError, "changed by someone else"),
+        (TOKEN, {"commit": 422}, UsageError, "refuses the upload"),
+        (TOKEN, {"commit": 507}, NotFound, "answered with an error 507"),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_leaves_nothing_half(
+    hub: SmallHub,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+    fail: dict[str, int],
+    kind: type[CommonsError],
+    says: str,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    hub.fail.update(fail)
+    with pytest.raises(kind) as caught:
+        send(model)
+    message = str(caught.value)
+    assert says in message and message.endswith("run the same command again to upload it.") and "\n" not in message
+    assert all(not repo.head[1] for repo in hub.repos.values())
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.fail.clear()
+    assert send(model) == hub.repos["ada/news"].head[0]
+
+
+def test_a_hub_that_is_not_there(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with pytest.raises(NotFound, match=r"cannot be reached.*The folder .* is complete"):
+        send(model)
+
+
+def test_a_branch_that_moved_is_not_overwritten(hub: SmallHub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone commits between our look at the repository and our commit."""
+    send(model)
+    (model / "config.json").write_text('{"new": 1}')
+    commit, theirs = hub.commit, hub.repos["ada/news"]
+
+    def late(repo: object, lines: list[dict[str, object]]) -> str | None:
+        theirs.commits.append(("f" * 40, {**theirs.head[1], "notes.txt": b"theirs"}))
+        return commit(theirs, lines)
+
+    monkeypatch.setattr(hub, "commit", late)
+    with pytest.raises(UsageError, match="changed by someone else"):
+        send(model)
+    assert theirs.head[1]["notes.txt"] == b"theirs" and theirs.head[1]["config.json"] == b"{}"
