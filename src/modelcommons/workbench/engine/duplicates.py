@@ -10,15 +10,25 @@ Sources: Broder, On the resemblance and containment of documents (1997); Li, Owe
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import io
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 Content = str | bytes
+
+
+class Contents(Protocol):
+    """A sequence that need not be in memory."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Content: ...
+
 
 AT_ONCE = 2_048  # texts whose shingles are hashed together
 LONGEST = 4_096  # characters of a text that are compared
@@ -28,8 +38,9 @@ SIMILAR = 0.8  # share of common shingles (Jaccard) from which two texts are nea
 EMPTY = np.uint32(0xFFFFFFFF)
 WINDOW = 3  # neighbours in a bucket that are compared
 
-FAR_BITS = 3  # of 64: then one of the four bands of 16 bits agrees
-SIDE = 32  # pixels to which pictures are reduced before they are compared
+FAR_BITS = 8  # of 64; up to 3, one of the four bands of 16 bits agrees for certain
+PICTURE = re.compile(rb"P([56]) (\d+) (\d+) 255\n")
+SIDE = 16  # pixels to which pictures are reduced before they are compared
 ALIKE = 4.0  # mean difference in grey (0..255) up to which they are near duplicates
 
 
@@ -62,15 +73,18 @@ def common(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.isin(group[: len(keys)], group[len(keys) :]))
 
 
-def near(contents: Sequence[Content]) -> np.ndarray:
+def near(contents: Contents) -> np.ndarray:
     """Pairs of different contents that are nearly the same, shape (pairs, 2), int64, the smaller index first.
+
+    Contents are all texts, or all pictures as portable any-maps; other bytes have no near duplicates.
 
     In a bucket of many, each is compared with its neighbours only: a chain of near duplicates is found, all its pairs
     are not.
     """
-    if not len(contents):
+    first = contents[0] if len(contents) else b""
+    if isinstance(first, bytes) and not PICTURE.match(first):
         return np.empty((0, 2), np.int64)
-    if isinstance(contents[0], str):
+    if isinstance(first, str):
         pairs, alike = _buckets(_signatures(contents).view(np.dtype((np.void, 4 * BAND)))), _similar_texts
     else:
         hashes = _hashes(contents)
@@ -110,7 +124,7 @@ def _folded(content: Content) -> str:
     return text.ljust(SHINGLE).encode("utf-8", "replace").decode()
 
 
-def _signatures(contents: Sequence[Content]) -> np.ndarray:
+def _signatures(contents: Contents) -> np.ndarray:
     """One-permutation MinHash of each text, shape (rows, BINS), uint32."""
     parts = []
     for start in range(0, len(contents), AT_ONCE):
@@ -166,35 +180,41 @@ def _shingles(text: str) -> set[str]:
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
-def _hashes(contents: Sequence[Content]) -> np.ndarray:
-    """Difference hash: which of two neighbours is brighter, on 8 x 9 pixels; shape (rows, 1), uint64.
-
-    A picture that cannot be read has a hash of its own, so that it is like no other.
-    """
-    bits = np.zeros((len(contents), 64), bool)
-    for index in range(len(contents)):
-        grey = _grey(contents[index], (9, 8))
-        if grey is None:
-            bits[index] = np.unpackbits(np.frombuffer(hashlib.sha256(_normal(contents[index])).digest()[:8], np.uint8))
-        else:
-            bits[index] = (grey[:, 1:] > grey[:, :-1]).ravel()
+def _hashes(contents: Contents) -> np.ndarray:
+    """Difference hash: which of two neighbours is brighter, on 8 x 9 areas; shape (rows, 1), uint64."""
+    bits = np.stack([_brighter(_grey(contents[index])) for index in range(len(contents))])
     return np.packbits(bits, axis=1).view(np.uint64)
 
 
+def _brighter(grey: np.ndarray) -> np.ndarray:
+    small = _reduced(grey, 8, 9)
+    return np.asarray(small[:, 1:] > small[:, :-1]).ravel()
+
+
 def _similar_pictures(a: Content, b: Content) -> bool:
-    one, two = _grey(a, (SIDE, SIDE)), _grey(b, (SIDE, SIDE))
-    if a == b or one is None or two is None:
-        return False
-    return float(np.abs(one - two).mean()) <= ALIKE
+    one, two = (_reduced(_grey(content), SIDE, SIDE) for content in (a, b))
+    return a != b and float(np.abs(one - two).mean()) <= ALIKE
 
 
-def _grey(content: Content, size: tuple[int, int]) -> np.ndarray | None:
-    """A picture in grey at `size` (width, height), float32, 0..255; None if it is no picture."""
-    from PIL import Image
+def _grey(content: Content) -> np.ndarray:
+    """The brightness of a portable any-map (P5 or P6, 8 bits), shape (height, width), float32, 0..255."""
+    assert isinstance(content, bytes)
+    head = PICTURE.match(content)
+    assert head is not None, "a task's content of bytes is a portable any-map"
+    width, height = int(head[2]), int(head[3])
+    pixels = np.frombuffer(content, np.uint8, offset=head.end()).reshape(height, width, -1)
+    return np.asarray(pixels.mean(axis=2, dtype=np.float32))
 
-    try:
-        with Image.open(io.BytesIO(content if isinstance(content, bytes) else b"")) as picture:
-            picture.draft("L", (SIDE, SIDE))  # a JPEG is then decoded at a fraction of its size
-            return np.asarray(picture.convert("L").resize(size, Image.Resampling.BOX), np.float32)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
+
+def _reduced(grey: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The mean of each of rows x columns equal areas."""
+    return np.asarray(_areas(grey.shape[0], rows) @ grey @ _areas(grey.shape[1], columns).T)
+
+
+@functools.lru_cache(maxsize=256)
+def _areas(length: int, parts: int) -> np.ndarray:
+    """Weights, shape (parts, length), that average `length` pixels into `parts` areas, fractions of pixels included."""
+    edges = np.linspace(0, length, parts + 1)
+    pixels = np.arange(length)
+    shared = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return np.asarray(np.maximum(shared, 0) * parts / length, np.float32)

@@ -21,15 +21,25 @@ Check = Callable[[str], bool]
 NEAR_BEFORE, NEAR_AFTER = 48, 12  # characters in which a word counts as near
 VOTERS, QUORUM = 8, 0.5  # so many candidates at least, this share of which must pass
 
-KINDS: dict[str, str] = {
-    "email": "e-mail address",
-    "phone": "telephone number, international or Chinese mobile",
-    "payment_card": "payment card number (Luhn check)",
-    "iban": "bank account number, IBAN (mod 97 check)",
-    "resident_id_cn": "Chinese resident identity number (GB 11643 check, birth date)",
-    "organisation_id_cn": "Chinese unified social credit identifier (GB 32100 check)",
-    "us_ssn": "US social security number",
-    "ip_address": "IPv4 or IPv6 address",
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    one: str  # as a person calls it
+    many: str
+    proof: str  # what tells it from other text
+
+
+KINDS: dict[str, Kind] = {
+    "email": Kind("e-mail address", "e-mail addresses", "form"),
+    "phone": Kind(
+        "phone number", "phone numbers", "international or national form, or digits beside a word like phone"
+    ),
+    "payment_card": Kind("payment card number", "payment card numbers", "Luhn check, and issuer or a word like card"),
+    "iban": Kind("IBAN", "IBANs", "mod 97 check and length by country"),
+    "resident_id_cn": Kind("Chinese resident id", "Chinese resident ids", "province, birth date, GB 11643 check digit"),
+    "organisation_id_cn": Kind("Chinese organisation id", "Chinese organisation ids", "GB 32100 check character"),
+    "us_ssn": Kind("US social security number", "US social security numbers", "form and ranges, or a word like SSN"),
+    "ip_address": Kind("IP address", "IP addresses", "form"),
 }
 
 
