@@ -7,9 +7,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-LEAST_SIDE = 14  # pixels; smaller pictures are not halved any more
+from modelcommons.workbench.fields.image.architectures import CnnOptions, ResNetOptions
+from modelcommons.workbench.fields.image.pixels import Shape
 
 
 class Linear(nn.Module):
@@ -57,10 +59,12 @@ class Cnn(nn.Module):
     def __init__(self, shape: tuple[int, int, int], num_labels: int, widths: Sequence[int], dropout: float) -> None:
         super().__init__()
         side = min(shape[:2])
-        stages: list[nn.Module] = [convolution(shape[2], widths[0], pool=side >= LEAST_SIDE)]
+        halve = side >= 14
+        stages: list[nn.Module] = [convolution(shape[2], widths[0], pool=halve)]
         for inside, outside in itertools.pairwise(widths):
-            side = (side + 1) // 2 if side >= LEAST_SIDE else side
-            stages += [convolution(inside, outside, pool=side >= LEAST_SIDE), Residual(convolution(outside, outside))]
+            side = (side + 1) // 2 if halve else side
+            halve = side >= 8
+            stages += [convolution(inside, outside, pool=halve), Residual(convolution(outside, outside))]
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], num_labels)
@@ -105,3 +109,15 @@ def _block(inside: int, outside: int, stride: int) -> list[nn.Module]:
     if stride != 1 or inside != outside:
         skip = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
     return [Residual(layers, skip), nn.ReLU()]
+
+
+def build(options: BaseModel, shape: Shape, num_labels: int) -> nn.Module:
+    """The network these options are of, with random weights."""
+    dimensions = shape.dimensions
+    match options:
+        case CnnOptions():
+            return Cnn(dimensions, num_labels, options.widths, options.dropout)
+        case ResNetOptions():
+            return ResNet(dimensions, num_labels, options.width, options.blocks)
+        case _:
+            return Linear(dimensions, num_labels)

@@ -1,0 +1,66 @@
+"""what a recipe may choose of each new network, and what `auto` means for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from modelcommons.workbench.engine.training import Defaults
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+Width = Annotated[int, Field(ge=1, le=2048)]
+
+
+class CnnOptions(BaseModel):
+    """A small convolutional network, strong on small pictures."""
+
+    model_config = STRICT
+
+    widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=6)] = Field(
+        (32, 64, 128), description="Channels of each stage."
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the last features dropped while training.")
+
+
+class ResNetOptions(BaseModel):
+    """ResNet-18 with the stem for small pictures."""
+
+    model_config = STRICT
+
+    width: Annotated[int, Field(ge=1, le=512)] = Field(64, description="Channels of the first stage.")
+    blocks: int = Field(2, ge=1, le=8, description="Residual blocks in each of the four stages.")
+
+
+class LinearOptions(BaseModel):
+    """One weight per pixel and label: nothing to choose."""
+
+    model_config = STRICT
+
+
+ARCHITECTURES: dict[str, type[BaseModel]] = {"cnn": CnnOptions, "resnet": ResNetOptions, "linear": LinearOptions}
+
+# chosen on validation rows of Fashion-MNIST
+PEAK_RATES = {"cnn": 3e-3, "resnet": 1e-3, "linear": 3e-3}
+OPEN_PEAK_RATES = {"full": 5e-5, "head": 2e-3, "lora": 5e-4}  # by method
+STEPS = 3_000  # that a small set is gone through at least, in at most `MOST_EPOCHS`
+FEWEST_EPOCHS, MOST_EPOCHS = 8, 30
+
+
+def defaults(architecture: str, num_rows: int) -> Defaults:
+    """For a new network on this many training rows."""
+    batch_size = max(16, min(128, num_rows // 16))
+    return Defaults(
+        epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_rows)),
+        batch_size=batch_size,
+        learning_rate=PEAK_RATES[architecture],
+        weight_decay=0.05,
+        channels_last=architecture != "linear",
+    )
+
+
+def open_defaults(method: str, num_rows: int) -> Defaults:
+    """For an open model."""
+    batch_size = max(8, min(32, num_rows // 16))
+    epochs = max(3, min(20, 500 * batch_size // num_rows))
+    return Defaults(epochs=epochs, batch_size=batch_size, learning_rate=OPEN_PEAK_RATES[method], weight_decay=0.01)

@@ -1,0 +1,173 @@
+"""fitting: a new network or an open model goes through the training loop and becomes a model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelcommons.workbench.engine.training import Defaults, Fit
+from modelcommons.workbench.fields.image.architectures import ARCHITECTURES, defaults, open_defaults
+from modelcommons.workbench.fields.image.augment import augment
+from modelcommons.workbench.fields.image.classifier import (
+    WEIGHTS,
+    Preprocess,
+    logits_of,
+    open_network,
+    processor_inputs,
+    quiet,
+    read_processor,
+    write_config,
+)
+from modelcommons.workbench.fields.image.rows import Change, Options, Pictures
+from modelcommons.workbench.task import Job
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+MEASURED = 10_000  # training pictures that mean and deviation are taken from, evenly spaced
+SCORED_AT_ONCE = 500
+LORA_RANK = 8
+AVERAGE = 0.998  # of the weights over steps; what is kept is the average
+
+Inputs = Callable[[np.ndarray], np.ndarray]  # uint8 (B, H, W, C) -> float32 (B, C, H, W)
+
+
+def fit(train: Pictures, validation: Pictures, job: Job) -> Fit:
+    return _fit_new(train, validation, job) if job.choice.is_new else _fit_open(train, validation, job)
+
+
+def _fit_new(train: Pictures, validation: Pictures, job: Job) -> Fit:
+    import torch
+    from safetensors.torch import save_file
+
+    from modelcommons.workbench.fields.image.models import build
+
+    options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options))
+    preprocess = measure(train)
+    torch.manual_seed(job.seed)
+    network = build(options, train.shape, len(train.labels))
+    values = defaults(job.choice.name, len(train))
+    fitted = _train(network, train, validation, job, preprocess, preprocess.inputs, values)
+    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, job.folder / WEIGHTS, {"format": "pt"})
+    write_config(job.folder, job.choice.name, options.model_dump(mode="json"), train.labels, preprocess)
+    return fitted
+
+
+def _fit_open(train: Pictures, validation: Pictures, job: Job) -> Fit:
+    import torch
+
+    assert job.choice.folder is not None
+    preprocess = measure(train)
+    torch.manual_seed(job.seed)  # the new head's weights
+    network = open_network(job.choice.folder, train.labels)
+    processor = read_processor(job.choice.folder)
+    inputs = processor_inputs(processor, train.shape)
+    trained = limited(network, job.training.method)
+    values = open_defaults(job.training.method, len(train))
+    fitted = _train(trained, train, validation, job, preprocess, inputs, values)
+    merged: Any = trained.merge_and_unload() if job.training.method == "lora" else trained  # type: ignore[operator]
+    merged.config.preprocess = asdict(preprocess)
+    with quiet():
+        merged.save_pretrained(job.folder)
+        processor.save_pretrained(job.folder)
+    return fitted
+
+
+def measure(train: Pictures) -> Preprocess:
+    """Shape of the pictures, and each channel's mean and standard deviation."""
+    some = np.arange(0, len(train), max(1, len(train) // MEASURED))
+    pictures = train.pixels(some) / 255.0
+    mean, std = pictures.mean((0, 1, 2)), pictures.std((0, 1, 2))
+    return Preprocess(train.shape, _rounded(mean), _rounded(np.maximum(std, 1 / 255)))
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(value), 6) for value in values)
+
+
+def limited(network: nn.Module, method: str) -> nn.Module:
+    """The open model with only those weights free that the method trains.
+
+    lora: low-rank adapters beside every linear layer (in a model that has none but its head: every convolution), and
+    the head.
+    """
+    from torch import nn
+
+    if method == "full":
+        return network
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))}
+    head = [name for name, module in layers.items() if isinstance(module, nn.Linear)][-1]
+    if method == "head":
+        network.requires_grad_(False)
+        layers[head].requires_grad_(True)
+        return network
+    from peft import LoraConfig, get_peft_model
+
+    linear = [name for name, module in layers.items() if isinstance(module, nn.Linear) and name != head]
+    targets = linear or [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
+    config = LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, target_modules=targets, modules_to_save=[head])
+    return get_peft_model(network, config)  # type: ignore[arg-type]
+
+
+def changes(options: Options) -> tuple[Change, ...]:
+    match options.augment:
+        case "auto":
+            return ("crop",)
+        case "none":
+            return ()
+        case chosen:
+            return chosen
+
+
+def _train(
+    network: nn.Module,
+    train: Pictures,
+    validation: Pictures,
+    job: Job,
+    preprocess: Preprocess,
+    inputs: Inputs,
+    values: Defaults,
+) -> Fit:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from modelcommons.workbench.engine.train import train as run
+
+    assert isinstance(job.options, Options)
+    codes, varied = train.codes, changes(job.options)
+
+    def batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        pictures = augment(train.pixels(indices), varied, preprocess.fill, rng)
+        return torch.from_numpy(inputs(pictures)), torch.from_numpy(codes[indices])
+
+    def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        pictures, targets = batch
+        logits = logits_of(network(pictures)).float()
+        return cross_entropy(logits, targets, label_smoothing=job.training.label_smoothing)
+
+    def score(network: nn.Module) -> float:
+        return accuracy(network, validation, inputs)
+
+    return run(
+        network, num_rows=len(train), batch=batch, loss=loss, score=score, metric="accuracy", direction="higher",
+        training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
+        seconds=job.seconds, max_steps=job.max_steps, average=AVERAGE,
+    )  # fmt: skip
+
+
+def accuracy(network: nn.Module, rows: Pictures, inputs: Inputs) -> float:
+    """Share of the rows whose label the network gets right; it is in evaluation mode."""
+    import torch
+
+    from modelcommons.workbench.engine.device import device
+
+    right, codes = 0, rows.codes
+    for start in range(0, len(rows), SCORED_AT_ONCE):
+        indices = np.arange(start, min(start + SCORED_AT_ONCE, len(rows)))
+        logits = logits_of(network(torch.from_numpy(inputs(rows.pixels(indices))).to(device())))
+        right += int((logits.argmax(1).cpu().numpy() == codes[indices]).sum())
+    return right / len(rows)
