@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from small_hub import READ_ONLY, TOKEN, SmallHub, small_hub
 
 from modelcommons.errors import CommonsError, NotFound, UsageError
+from modelcommons.workbench import folder as folders
+from modelcommons.workbench.folder import replacing
 from modelcommons.workbench.stages.upload import upload
 
 
@@ -40,6 +42,77 @@ def model(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
+
+
+# --- one step -------------------------------------------------------------------------------------------------------
+
+
+def build(folder: Path, generation: int) -> None:
+    with replacing(folder) as part:
+        for number in range(5):
+            (part / f"sub{number}").mkdir()
+            (part / f"sub{number}" / "file").write_text(str(generation))
+
+
+def generations(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.rglob("file"))]
+
+
+def killed_at_line(folder: Path, generation: int, number: int) -> bool:
+    """A child process replaces the folder and is killed when it comes to its `number`-th line; False: it finished."""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def count(frame: FrameType, event: str, _: object) -> object:
+            nonlocal left
+            if frame.f_code.co_filename != folders.__file__:
+                return None
+            left -= event == "line"
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return count
+
+        try:
+            sys.settrace(count)
+            build(folder, generation)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_a_kill_leaves_the_old_folder_or_the_new(tmp_path: Path) -> None:
+    """At every line, one after the other."""
+    folder = tmp_path / "model"
+    build(folder, 0)
+    line, seen = 1, set()
+    while killed_at_line(folder, line, line):
+        found = generations(folder)
+        assert len(found) == 5 and len(set(found)) == 1, f"killed at line {line}"
+        assert found[0] in {str(line), *(seen or "0")}
+        seen, line = {found[0]}, line + 1
+    assert line > 30 and generations(folder) == [str(line)] * 5
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_where_folders_cannot_be_swapped_the_old_one_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two renames instead of one: a kill between them leaves no folder; the next run puts the old one back first."""
+    monkeypatch.setattr(folders, "RENAME_EXCHANGE", 1 << 20)  # a flag that the kernel refuses
+    folder = tmp_path / "model"
+    build(folder, 0)
+    build(folder, 1)
+    assert generations(folder) == ["1"] * 5 and len(list(tmp_path.iterdir())) == 1
+    folder.rename(tmp_path / ".model.old")
+    with pytest.raises(ZeroDivisionError), replacing(folder) as part:
+        assert generations(folder) == ["1"] * 5
+        part.joinpath("half").touch()
+        raise ZeroDivisionError
+    assert generations(folder) == ["1"] * 5 and len(list(tmp_path.iterdir())) == 1
+
+
+# --- upload ---------------------------------------------------------------------------------------------------------
 
 
 def send(model: Path, *leave_out: str) -> str:

@@ -1,15 +1,16 @@
-"""card: README.md of a model: YAML front matter as the Hub wants it, and prose in which strangers' words are escaped."""
+"""card: README.md of a model: front matter as the Hub wants it, and prose in which strangers' words are escaped."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from modelcommons.errors import FormatError
 from modelcommons.formats import yaml
+
+if TYPE_CHECKING:
+    from modelcommons.formats.receipt import Receipt, Result
 
 # the Hub's order of keys; others follow in the order given
 ORDER = (
@@ -22,21 +23,6 @@ PIPELINE_TAGS = {"recommendation": "other"}
 
 FENCE = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One metric of one evaluation, as its receipt says it; numbers are the receipt's decimal strings."""
-
-    metric: str
-    value: str
-    low: str  # 95 % interval
-    high: str
-    baseline: str
-    direction: str
-    split: str
-    rows: int
-    receipt: str  # path of the receipt in the model folder
 
 
 def read_front_matter(text: str, name: str = "README.md") -> dict[str, Any]:
@@ -67,34 +53,36 @@ def write(front: Mapping[str, Any], prose: str) -> str:
 
 
 def model_index(
-    name: str, task: str, data: str, revision: str | None, results: Sequence[Result], url: str | None = None
+    name: str, task: str, data: str, revision: str | None, receipts: Mapping[str, Receipt], url: str | None = None
 ) -> list[dict[str, Any]]:
     """The Hub's `model-index`, from receipts: values as numbers, interval and baseline beside them.
 
     Args:
         data: name of the data set; its Hub id where it has one.
+        receipts: by their path in the model folder.
         url: where the model folder will be read, so that each result can point at its receipt.
 
     Source: huggingface/hub-docs, modelcard.md.
     """
-    tag = PIPELINE_TAGS.get(task, task)
     entries = []
-    for receipt in dict.fromkeys(result.receipt for result in results):
-        these = [result for result in results if result.receipt == receipt]
-        dataset = {"name": data, "type": data, "split": these[0].split} | ({"revision": revision} if revision else {})
-        source = {"source": {"name": "signed receipt", "url": f"{url}/{receipt}"}} if url else {}
-        metrics = [_metric(result) for result in these]
-        entries.append({"task": {"type": tag, "name": task}, "dataset": dataset, "metrics": metrics} | source)
+    for path, receipt in receipts.items():
+        dataset = {"name": data, "type": data, "split": receipt.predicate.claim.split}
+        entry: dict[str, Any] = {
+            "task": {"type": PIPELINE_TAGS.get(task, task), "name": task},
+            "dataset": dataset | ({"revision": revision} if revision else {}),
+            "metrics": [_metric(result, receipt.predicate.predictions.count) for result in receipt.predicate.results],
+        }
+        entries.append(entry | ({"source": {"name": "signed receipt", "url": f"{url}/{path}"}} if url else {}))
     return [{"name": name, "results": entries}]
 
 
-def _metric(result: Result) -> dict[str, Any]:
-    low, high, baseline = (float(number) for number in (result.low, result.high, result.baseline))
+def _metric(result: Result, rows: int) -> dict[str, Any]:
+    low, high, baseline = float(result.ci95.low), float(result.ci95.high), float(result.baseline)
     return {
         "type": result.metric,
         "name": f"{result.metric} (95 % interval {low:.4g} to {high:.4g}, baseline {baseline:.4g})",
         "value": float(result.value),
-        "args": {"ci95": [low, high], "baseline": baseline, "direction": result.direction, "rows": result.rows},
+        "args": {"ci95": [low, high], "baseline": baseline, "direction": result.direction, "rows": rows},
     }
 
 

@@ -1,14 +1,15 @@
 """the run folder: written atomically, resumed by digest.
 
-    RUN/
-      recipe.yaml          fully resolved
-      lock                 one process at a time
-      get/ prepare/ tune/ evaluate/ explain/ shrink/    each with done.json, written last
-      model/               what publish made: the model folder in the Hugging Face layout
+RUN/
+  recipe.yaml          fully resolved
+  lock                 one process at a time
+  get/ prepare/ tune/ evaluate/ explain/ shrink/    each with done.json, written last
+  model/               what publish made: the model folder in the Hugging Face layout
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -41,6 +42,59 @@ def sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` in one step, durably, when the block ends well."""
+    _mend(folder)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        _sync(part)
+        if folder.exists():
+            _exchange(part, folder)
+        else:
+            part.rename(folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # the old one, or what was not finished
+
+
+def _mend(folder: Path) -> None:
+    """What killed runs left beside the folder is put back or removed."""
+    kept = folder.with_name(f".{folder.name}.old")
+    if kept.exists() and not folder.exists():
+        kept.rename(folder)
+    for left in (kept, *folder.parent.glob(f".{folder.name}.*.part")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync(path)
+    sync(folder)
+
+
+RENAME_EXCHANGE = 2  # linux/fs.h
+AT_FDCWD = -100
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swaps two folders in one step; a plain rename cannot replace a folder that is not empty."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename and rename(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(old), RENAME_EXCHANGE) == 0:
+        return
+    # no such call here (other systems, some network file systems): two steps, the old one kept until the new is there
+    kept = old.with_name(f".{old.name}.old")
+    old.rename(kept)
+    new.rename(old)
+    kept.rename(new)
 
 
 class RunFolder:

@@ -1,29 +1,26 @@
-"""publish: the model folder, put together in one step, with a card whose numbers come from receipts; then the upload."""
+"""publish: the model folder, put together in one step, its card's numbers taken from receipts; then the upload."""
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import modelcommons
 from modelcommons.formats import card, licence, receipt
-from modelcommons.formats.card import Result
 from modelcommons.formats.licence import Decision, Work
 from modelcommons.formats.predictions import read
 from modelcommons.workbench.engine.progress import Progress
-from modelcommons.workbench.folder import RunFolder, sync, write
+from modelcommons.workbench.folder import RunFolder, replacing
 from modelcommons.workbench.recipe import Recipe, dump
 from modelcommons.workbench.stages import report
 from modelcommons.workbench.stages.evaluate import Evaluated, Evaluation
 from modelcommons.workbench.stages.explain import Explained
 from modelcommons.workbench.stages.get import Got
 from modelcommons.workbench.stages.prepare import Prepared
-from modelcommons.workbench.stages.report.sections import Facts
+from modelcommons.workbench.stages.report.sections import Facts, receipt_path
 from modelcommons.workbench.stages.shrink import Shrunk
 from modelcommons.workbench.stages.tune import Tuned
 from modelcommons.workbench.stages.upload import endpoint, upload
@@ -61,11 +58,9 @@ def publish(
         NotFound: the hub cannot be reached; the folder is complete all the same.
     """
     decision = decide(got, recipe, tuned.choice.index).agreed()
-    part = _fresh(folder.model)
-    _collect(part, folder, tuned, scored, shrunk)
-    facts = _facts(part, task, got, data, tuned, scored, explained, shrunk, recipe, decision)
-    _describe(part, facts)
-    _settle(part, folder.model)
+    with replacing(folder.model) as part:
+        _collect(part, folder, tuned, scored, shrunk)
+        _describe(part, _facts(part, task, got, data, tuned, scored, explained, shrunk, recipe, decision))
     receipts = len(list((folder.model / "receipts").rglob("*.json")))
     commit = None
     if recipe.publish.repo:
@@ -98,18 +93,16 @@ def _collect(part: Path, folder: RunFolder, tuned: Tuned, scored: Evaluated, shr
     shutil.copytree(folder.path / tuned.trained[tuned.chosen].folder, part, dirs_exist_ok=True)
     accepted = [export for export in shrunk.exports if export.accepted]
     for export in accepted:
-        _copy(folder.path / "shrink" / export.path, part / export.path)
+        for path in (folder.path / "shrink" / export.path).parent.glob(f"{Path(export.path).name}*"):  # weights apart
+            _copy(path, part / Path(export.path).with_name(path.name))
+    _copy(folder.path / scored.baseline_predictions, part / "predictions/baseline.jsonl.gz")
     for evaluation in (scored.main, *scored.others, *(export.evaluation for export in accepted)):
         _copy(folder.path / evaluation.predictions, part / _predictions(evaluation))
-        _copy(folder.path / evaluation.receipt, part / _receipt(evaluation))
+        _copy(folder.path / evaluation.receipt, part / receipt_path(evaluation.name))
 
 
 def _predictions(evaluation: Evaluation) -> str:
     return f"predictions/{evaluation.name}.jsonl.gz"
-
-
-def _receipt(evaluation: Evaluation) -> str:
-    return f"receipts/{evaluation.name}.json"
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -131,8 +124,7 @@ def _facts(
 ) -> Facts:
     """All that card and report may say; scores as the receipts in `part` say them."""
     exports = [export.evaluation for export in shrunk.exports if export.accepted]
-    receipts = {each.name: _receipt(each) for each in (scored.main, *scored.others, *exports)}
-    main = receipt.read(part / receipts["model"])
+    shipped = (scored.main, *scored.others, *exports)
     repo = recipe.publish.repo
     return Facts(
         title=recipe.publish.name or (repo.split("/")[-1] if repo else recipe.name),
@@ -146,9 +138,7 @@ def _facts(
         explained=explained,
         shrunk=shrunk,
         decision=decision,
-        results={name: _results(part, path) for name, path in receipts.items()},
-        environment=main.environment,
-        fingerprint=main.fingerprint,
+        receipts={each.name: receipt.read(part / receipt_path(each.name)) for each in shipped},
         version=modelcommons.__version__,
         has_transformers=_has_transformers(part),
         figures=_figures(task, part / _predictions(scored.main), recipe.publish.language),
@@ -168,8 +158,8 @@ def front_matter(facts: Facts) -> dict[str, Any]:
     """The card's metadata, as the Hub understands it."""
     task, origin, source = facts.recipe.task, facts.origin, facts.got.source
     exported = any(export.accepted for export in facts.shrunk.exports)
-    results = [result for name, found in facts.results.items() if not name.startswith("seed-") for result in found]
-    revision = source.revision if source.revision else None
+    seeds = {each.name for each in facts.scored.others}  # their weights are not shipped
+    receipts = {receipt_path(name): found for name, found in facts.receipts.items() if name not in seeds}
     return {
         "license": facts.decision.license,
         "license_name": facts.decision.license_name,
@@ -180,67 +170,18 @@ def front_matter(facts: Facts) -> dict[str, Any]:
         if origin and card.HUB_ID.fullmatch(origin.name.split("@")[0])
         else [],
         "datasets": [source.name] if card.HUB_ID.fullmatch(source.name) and source.revision else [],
-        "metrics": [result.metric for result in facts.results["model"]],
-        "model-index": card.model_index(facts.title, task, source.name, revision, results, facts.url),
+        "metrics": list(facts.receipt.results),
+        "model-index": card.model_index(facts.title, task, source.name, source.revision, receipts, facts.url),
     }
 
 
-def _figures(task: Task, predictions: Path, language: str) -> tuple[tuple[str, str], ...]:
+def _figures(task: Task, predictions: Path, language: Literal["en", "zh"]) -> tuple[tuple[str, str], ...]:
     if not isinstance(task, Draws):
         return ()
-    return tuple(task.figures(list(read(predictions)), language))
+    return tuple(task.figures(read(predictions), language))
 
 
 def _has_transformers(part: Path) -> bool:
     """Whether the folder is one of the transformers library, which then loads it alone."""
     config = json.loads((part / "config.json").read_text(encoding="utf-8"))
     return "architectures" in config and "model_type" in config
-
-
-# --- one step -------------------------------------------------------------------------------------------------------
-
-
-def _fresh(model: Path) -> Path:
-    """An empty folder beside the model folder; what killed runs left there is put back or removed."""
-    kept = model.with_name(f".{model.name}.old")
-    if kept.exists() and not model.exists():
-        kept.rename(model)
-    for left in model.parent.glob(f".{model.name}.*.part"):
-        shutil.rmtree(left)
-    part = model.with_name(f".{model.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    return part
-
-
-def _settle(part: Path, model: Path) -> None:
-    """Puts the finished folder in the place of the old one, durably."""
-    for path in part.rglob("*"):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-        else:
-            sync(path)
-    sync(part)
-    if model.exists():
-        _exchange(part, model)
-        sync(model.parent)
-        shutil.rmtree(part)  # the old one
-    else:
-        part.rename(model)
-        sync(model.parent)
-
-
-RENAME_EXCHANGE = 2  # linux/fs.h
-AT_FDCWD = -100
-
-
-def _exchange(new: Path, old: Path) -> None:
-    """Swaps two folders in one step; a plain rename cannot replace a folder that is not empty."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename and rename(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(old), RENAME_EXCHANGE) == 0:
-        return
-    # no such call here (other systems, some network file systems): two steps, the old one kept until the new is there
-    kept = old.with_name(f".{old.name}.old")
-    old.rename(kept)
-    new.rename(old)
-    kept.rename(new)

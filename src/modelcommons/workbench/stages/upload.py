@@ -73,6 +73,9 @@ def _in_words(api: HfApi, repo: str, again: str) -> Iterator[None]:
     """The client's many errors as one sentence each."""
     from huggingface_hub import errors
 
+    transport: type[Exception] = errors.HfHubHTTPError.__bases__[
+        0
+    ]  # of httpx or httpx2, as the client's version has it
     try:
         yield
     except errors.OfflineModeIsEnabled:
@@ -81,7 +84,7 @@ def _in_words(api: HfApi, repo: str, again: str) -> Iterator[None]:
         raise UsageError(f"publish.repo: expected owner/name, got '{repo}' ({error}).") from None
     except errors.HfHubHTTPError as error:
         raise _answered(error, api.endpoint, repo, again) from error
-    except (errors.HTTPError, OSError, RuntimeError) as error:  # RuntimeError: hf_xet's only error
+    except (transport, OSError, RuntimeError) as error:  # RuntimeError: all that hf_xet raises
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotFound(f"{api.endpoint} cannot be reached or broke off: {reason}. {again}") from error
 

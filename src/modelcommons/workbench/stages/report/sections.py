@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from modelcommons.formats.card import Result
 from modelcommons.formats.licence import Decision
+from modelcommons.formats.receipt import Interval, Receipt
 from modelcommons.workbench.engine.scoring import Score
 from modelcommons.workbench.recipe import Recipe
-from modelcommons.workbench.stages.evaluate import Evaluated, Evaluation
+from modelcommons.workbench.stages.evaluate import Evaluated
 from modelcommons.workbench.stages.explain import Explained
 from modelcommons.workbench.stages.get import Got, Origin
 from modelcommons.workbench.stages.prepare import Prepared
@@ -40,9 +40,7 @@ class Facts:
     explained: Explained
     shrunk: Shrunk
     decision: Decision
-    results: Mapping[str, tuple[Result, ...]]  # of every evaluation that is shipped, from its receipt
-    environment: Mapping[str, Any]  # of the main receipt
-    fingerprint: str  # of the key that signed
+    receipts: Mapping[str, Receipt]  # of every evaluation that is shipped, by its name
     version: str
     has_transformers: bool  # the folder loads with transformers alone
     figures: tuple[tuple[str, str], ...] = ()  # (title, SVG) of the task's own
@@ -50,6 +48,11 @@ class Facts:
     @property
     def origin(self) -> Origin | None:
         return self.got.origins[self.tuned.choice.index]
+
+    @property
+    def receipt(self) -> Receipt:
+        """Of the model itself."""
+        return self.receipts[self.scored.main.name]
 
     @property
     def language(self) -> str:
@@ -148,15 +151,18 @@ def summary(facts: Facts) -> Text:
 
 def headline(facts: Facts) -> Text:
     """The main metric with its interval, its baseline and its rows."""
-    first = facts.results["model"][0]
-    numbers = {key: number(getattr(first, key)) for key in ("value", "low", "high", "baseline")}
+    first = facts.receipt.predicate.results[0]
     values = {
-        "metric": first.metric,
-        **numbers,
-        "rows": count(first.rows),
-        "baseline_name": facts.scored.main.baseline_name,
-    }
+        "metric": first.metric, "value": number(first.value), "interval": interval(first.ci95),
+        "baseline": number(first.baseline), "baseline_name": facts.scored.main.baseline_name,
+        "rows": count(facts.receipt.predicate.predictions.count),
+    }  # fmt: skip
     return Text(WORDS[facts.language]["one_number"], values)
+
+
+def receipt_path(name: str) -> str:
+    """Where the receipt of an evaluation stands in the model folder."""
+    return f"receipts/{name}.json"
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
@@ -188,8 +194,8 @@ def duration(seconds: float) -> str:
     )
 
 
-def interval(score: Score | Result) -> str:
-    return f"[{number(score.low)}, {number(score.high)}]"
+def interval(of: Score | Interval) -> str:
+    return f"[{number(of.low)}, {number(of.high)}]"
 
 
 def p_value(p: float) -> str:
@@ -204,9 +210,10 @@ Words = Mapping[str, str]
 def _scores(facts: Facts, w: Words) -> Iterator[Block]:
     main = facts.scored.main
     head = (w["metric"], w["value"], w["interval"], w["baseline"], w["better"], w["receipt"])
+    path = Mono(receipt_path(main.name))
     rows = [
-        (Mono(r.metric), number(r.value), interval(r), number(r.baseline), w[r.direction], Mono(r.receipt))
-        for r in facts.results["model"]
+        (Mono(r.metric), number(r.value), interval(r.ci95), number(r.baseline), w[r.direction], path)
+        for r in facts.receipt.predicate.results
     ]
     yield Table(head, rows)
     how = facts.data.parts.how or "test"
@@ -233,14 +240,13 @@ def _seeds(facts: Facts, w: Words) -> Iterator[Block]:
     if len(runs) < 2:
         return
     yield Text(w["seeds_text"], {"count": len(runs), "seed": facts.scored.main.seed})
-    by_name = {run.name: {r.metric: float(r.value) for r in facts.results[run.name]} for run in runs}
     rows = []
-    for metric in by_name["model"]:
-        values = np.array([numbers[metric] for numbers in by_name.values()])
+    for metric in facts.receipt.results:
+        values = np.array([float(facts.receipts[run.name].results[metric].value) for run in runs])
         spread = float(values.std(ddof=1))
         rows.append((Mono(metric), *(number(x) for x in (values.mean(), spread, values.min(), values.max()))))
     yield Table((w["metric"], w["mean"], w["spread"], w["lowest"], w["highest"]), rows)
-    receipts = "; ".join(f"{w['seed']} {run.seed}: {facts.results[run.name][0].receipt}" for run in runs)
+    receipts = "; ".join(f"{w['seed']} {run.seed}: {receipt_path(run.name)}" for run in runs)
     yield Text(w["receipt"] + ": {receipts}", {"receipts": receipts}, "note")
     yield Picture(w["seeds"], plots.seeds({run.seed: run.scores[0] for run in runs}, w))
 
@@ -266,8 +272,7 @@ def _check(facts: Facts, w: Words) -> Iterator[Block]:
     yield Text(w["check_text"])
     here = "." if facts.url is None else facts.address
     yield Code(f"commons verify {here}" + (f"   # {w['check_where']}" if facts.url is None else ""), "sh")
-    if facts.fingerprint:
-        yield Text(w["signer"], {"fingerprint": facts.fingerprint}, "note")
+    yield Text(w["signer"], {"fingerprint": facts.receipt.fingerprint}, "note")
     if not facts.decision.quotes:
         yield Text(w["quotes_left_out"], {}, "warning")
 
@@ -279,6 +284,58 @@ def _use(facts: Facts, w: Words) -> Iterator[Block]:
         yield Text(w["use_transformers"])
         call = f'pipeline("{facts.recipe.task}", model="{facts.address}")'
         yield Code(f"from transformers import pipeline\n\nmodel = {call}\nmodel(...)", "python")
+
+
+def _data(facts: Facts, w: Words) -> Iterator[Block]:
+    source, found = facts.got.source, facts.data.report
+    about = [(w["source"], source.name), (w["revision"], source.revision), (w["licence"], source.licence or "?")]
+    about += [("", source.homepage), (w["sha256"], Mono(source.sha256)), (w["split"], found["split"])]
+    yield Table(("", ""), [(name, value) for name, value in about if value])
+    parts = ("train", "validation", "test")
+    rows = [(w[part], count(found["rows"][part]), Mono(found["ids_sha256"][part])) for part in parts]
+    yield Table((w["part"], w["rows"], w["ids"]), rows)
+    yield Table((w["checked"], w["found"]), list(_checks(facts.recipe, found, w)))
+    if found.get("personal_data", {}).get("hits"):
+        yield Text(w[f"personal_{found['personal_data']['policy']}"], {}, "warning")
+    if found.get("classes"):
+        yield from _classes(found["classes"], w)
+    if found.get("unseen_classes"):
+        yield Text(w["unseen"], {"classes": ", ".join(found["unseen_classes"][:MOST_ROWS])}, "warning")
+    if found["notes"] or source.notes:
+        yield Items([*found["notes"], *([source.notes] if source.notes else [])])
+
+
+def _checks(recipe: Recipe, found: Mapping[str, Any], w: Words) -> Iterator[tuple[str, str]]:
+    """What was looked for in the data, and how often it was found; what was not looked for is said too."""
+    asked = recipe.data.checks
+    doubles, leaks, personal = (found.get(name, {}) for name in ("duplicates", "leaks", "personal_data"))
+    yield w["bad_rows"], f"{count(found['rows']['bad'])} / {count(found['rows']['read'])}"
+    yield w["exact_duplicates"], _times_found(doubles.get("exact"), "duplicates" in asked, w)
+    yield w["near_duplicates"], _times_found(doubles.get("near"), "duplicates" in asked, w)
+    yield w["leaks"], _times_found(leaks.get("exact"), "leaks" in asked, w)
+    yield w["near_leaks"], _times_found(leaks.get("near"), "leaks" in asked, w)
+    if personal.get("hits"):
+        for kind, times in personal["hits"].items():
+            yield w["personal_data"].format(kind=w.get(f"kind_{kind}", kind)), count(times)
+    else:
+        yield (
+            w["personal_data"].format(kind="").rstrip(":： "),
+            _times_found(0 if personal else None, bool(personal), w),
+        )
+
+
+def _times_found(times: int | None, asked: bool, w: Words) -> str:
+    return w["not_checked"] if times is None or not asked else count(times)
+
+
+def _classes(counts: Mapping[str, Mapping[str, int]], w: Words) -> Iterator[Block]:
+    parts = [part for part in ("train", "validation", "test") if part in counts]
+    labels = sorted(
+        {label for part in parts for label in counts[part]}, key=lambda label: -counts["train"].get(label, 0)
+    )
+    rows = [(label, *(count(counts[part].get(label, 0)) for part in parts)) for label in labels[:MOST_ROWS]]
+    yield Table((w["class"], *(w[part] for part in parts)), rows)
+    yield from _and_more(len(labels), w)
 
 
 def _training(facts: Facts, w: Words) -> Iterator[Block]:
@@ -339,17 +396,16 @@ def _exports(facts: Facts, w: Words) -> Iterator[Block]:
 
 
 def _parent(facts: Facts, w: Words) -> Sequence[str]:
-    export, first = facts.shrunk.exports[0], facts.results["model"][0]
+    export, first = facts.shrunk.exports[0], facts.receipt.predicate.results[0]
     times = _times(export.parent_latency_ms)
-    return (w["parent"], size(export.parent_size_bytes), times, number(first.value), interval(first), "", "", "")
+    return (w["parent"], size(export.parent_size_bytes), times, number(first.value), interval(first.ci95), "", "", "")
 
 
 def _export(facts: Facts, export: Export, w: Words) -> Sequence[str]:
-    name = export.evaluation.name
-    scored: Score | Result = facts.results[name][0] if name in facts.results else export.evaluation.scores[0]
+    first = export.evaluation.scores[0]
     state = w["shipped"] if export.accepted else w["refused"]
     return (
-        Mono(export.path), size(export.size_bytes), _times(export.latency_ms), number(scored.value), interval(scored),
+        Mono(export.path), size(export.size_bytes), _times(export.latency_ms), number(first.value), interval(first),
         f"{count(export.changed)} / {count(export.evaluation.num_rows)}", p_value(export.p_value), state,
     )  # fmt: skip
 
@@ -373,7 +429,10 @@ def _licence(facts: Facts, w: Words) -> Iterator[Block]:
 
 
 def _machine(facts: Facts, w: Words) -> Iterator[Block]:
-    yield Table(("", w["value"]), [(Mono(key), _flat(value)) for key, value in facts.environment.items()])
+    yield Table(
+        ("", w["value"]),
+        [(Mono(key), _flat(value)) for key, value in facts.receipt.predicate.inputs.environment.items()],
+    )
     tune = duration(sum(trained.fit.seconds for trained in facts.tuned.trained))
     yield Text(w["cost_text"], {"tune": tune, "evaluate": duration(facts.scored.main.seconds)})
 
@@ -389,11 +448,3 @@ def _limits(facts: Facts, w: Words) -> Iterator[Block]:
     said += ["explanations_limit"] if facts.explained.examples else []
     said += ["personal_limit"] if "personal-data" in facts.recipe.data.checks else []
     yield Items([w[key] for key in (*said, "unmeasured")])
-
-
-def _data(facts: Facts, w: Words) -> Iterator[Block]:
-    source = facts.got.source
-    yield Table(
-        ("", w["value"]),
-        [(w["source"], source.name), (w["licence"], source.licence or "?"), (w["sha256"], Mono(source.sha256))],
-    )

@@ -8,7 +8,7 @@ WORDS: dict[str, dict[str, str]] = {
         "report": "Report",
         "made_new": "A `{task}` model: a new {architecture}, trained on {data}.",
         "made_from": "A `{task}` model: {base}, tuned on {data}.",
-        "one_number": "{metric} {value} [{low}, {high}], baseline {baseline} ({baseline_name}), {rows} test rows.",
+        "one_number": "{metric} {value} {interval}, baseline {baseline} ({baseline_name}), {rows} test rows.",
         "every_number": (
             "Every score below comes from stored predictions, has a 95 % interval, stands beside a baseline, and is "
             "signed in a receipt that anyone can check."
@@ -51,9 +51,9 @@ WORDS: dict[str, dict[str, str]] = {
         "check_where": "in the folder that holds this card",
         "signer": "Key of the signer: {fingerprint}.",
         "quotes_left_out": (
-            "`predictions/` and this run's report are not uploaded, because they quote data that may not be passed on in "
-            "another form. Without them receipts are checked up to their signature, and against the data with "
-            "`--level infer`."
+            "`predictions/` and `report.html` are not uploaded, because they quote data that may not be passed on in "
+            "another form. Without them the signatures can be checked, and with the data at hand every answer "
+            "computed again."
         ),
         "use": "Use it",
         "use_mc": "With Model Commons, which runs no code from the folder:",
@@ -65,6 +65,8 @@ WORDS: dict[str, dict[str, str]] = {
         "licence": "licence",
         "sha256": "sha256",
         "split": "split",
+        "part": "part",
+        "ids": "sha256 of the row ids, in order",
         "rows": "rows",
         "train": "train",
         "validation": "validation",
@@ -75,15 +77,26 @@ WORDS: dict[str, dict[str, str]] = {
         "exact_duplicates": "exact duplicates among training rows",
         "near_duplicates": "near duplicates among training rows",
         "leaks": "test rows that also stand in the training data",
+        "near_leaks": "test rows that nearly stand there",
         "personal_data": "personal data found by pattern: {kind}",
+        "kind_email": "e-mail addresses",
+        "kind_phone": "phone numbers",
+        "kind_payment_card": "payment card numbers",
+        "kind_iban": "IBANs",
+        "kind_resident_id_cn": "Chinese resident ids",
+        "kind_organisation_id_cn": "Chinese organisation ids",
+        "kind_us_ssn": "US social security numbers",
+        "kind_ip_address": "IP addresses",
+        "personal_report": "The personal data found were left in: the model was trained on them.",
+        "personal_mask": "The personal data found were replaced by their kind before training and testing.",
+        "unseen": "Classes of the test that training never saw: {classes}.",
         "not_checked": "not looked for",
         "classes": "Rows by class",
         "class": "class",
         "more_classes": "and {count} more",
-        "notes": "Notes",
         # tune
         "tune": "Training",
-        "tune_text": "{steps} steps, {epochs} epochs, {rate} rows/s, {parameters} parameters, {trained} of them trained.",
+        "tune_text": "{steps} steps, {epochs} epochs, {rate} rows/s, {parameters} parameters ({trained} trained).",
         "closed_form": "Fitted in closed form; {parameters} parameters.",
         "stopped_budget": "Stopped because the budget was spent; the best checkpoint was kept.",
         "stopped_patience": "Stopped because nothing better came; the best checkpoint was kept.",
@@ -98,7 +111,7 @@ WORDS: dict[str, dict[str, str]] = {
         "explain": "Explanations",
         "skipped": "Skipped: {why}.",
         "deletion": (
-            "A check of the explanations themselves, on {count} rows: removing what an explanation names weakens the answer "
+            "A check of the explanations themselves, on {count} rows: removing what they name weakens the answer "
             "by {named} on average, removing as much at random by {random} (p = {p}; named is stronger in {wins} rows)."
         ),
         "deletion_fails": (
@@ -134,19 +147,18 @@ WORDS: dict[str, dict[str, str]] = {
         "nothing_asked": "Nothing more is asked.",
         # environment and cost
         "environment": "Machine and cost",
-        "thing": "",
         "cost_text": "Training took {tune}, scoring {evaluate}.",
         # not shown
         "not_shown": "What this does not show",
         "public_test": (
-            "A re-run cannot show that a public test set was not trained on. Overlap with the declared training data was "
-            "looked for and is printed above; a base model's own training data cannot be looked into here."
+            "A re-run cannot show that a public test set was not trained on. Overlap with the declared training data "
+            "was looked for and is printed above; a base model's own training data cannot be looked into here."
         ),
         "not_good": "A receipt says what was measured, never that the model is good for your purpose.",
         "not_elsewhere": "Scores hold for rows like the test rows; on other data they may be worse.",
-        "explanations_limit": "An explanation shows what moved this model's answer, not what causes what in the world.",
+        "explanations_limit": "An explanation shows what moved this model's answer, not what causes what.",
         "personal_limit": "Personal data are found by pattern; what has no pattern is not found.",
-        "unmeasured": "Sizes, latencies, training figures and the deletion test are measured by the run, without a receipt.",
+        "unmeasured": "Sizes, times, training figures and the deletion test come from the run and have no receipt.",
         "figure_alt": "Figure: {title}.",
         "generated": "Written by Model Commons {version} from receipts and the run's own records.",
     },
@@ -155,8 +167,10 @@ WORDS: dict[str, dict[str, str]] = {
         "report": "报告",
         "made_new": "`{task}` 模型：新建的 {architecture}，在 {data} 上训练。",
         "made_from": "`{task}` 模型：由 {base} 在 {data} 上调优而成。",
-        "one_number": "{metric} {value} [{low}, {high}]，基线 {baseline}（{baseline_name}），测试 {rows} 行。",
-        "every_number": "下列每个分数都由保存的预测结果算出，附 95% 置信区间，与基线并列，并有任何人都可核验的签名收据。",
+        "one_number": "{metric} {value} {interval}，基线 {baseline}（{baseline_name}），测试 {rows} 行。",
+        "every_number": (
+            "下列每个分数都由保存的预测结果算出，附 95% 置信区间，与基线并列，并有任何人都可核验的签名收据。"
+        ),
         "evaluate": "分数",
         "metric": "指标",
         "value": "数值",
@@ -190,8 +204,8 @@ WORDS: dict[str, dict[str, str]] = {
         "check_where": "在本卡片所在的文件夹中运行",
         "signer": "签名者公钥指纹：{fingerprint}。",
         "quotes_left_out": (
-            "`predictions/` 与本次运行的报告不上传，因为其中引用了不得以其他形式转交的数据。没有它们时，"
-            "收据可核验到签名一级；有数据者可用 `--level infer` 重新核验。"
+            "`predictions/` 与 `report.html` 不上传，因为其中引用了不得以其他形式转交的数据。没有它们时仍可核验签名；"
+            "若有数据，还可重新计算全部回答。"
         ),
         "use": "使用",
         "use_mc": "使用 Model Commons（不运行文件夹中的任何代码）：",
@@ -202,6 +216,8 @@ WORDS: dict[str, dict[str, str]] = {
         "licence": "许可证",
         "sha256": "sha256",
         "split": "划分",
+        "part": "部分",
+        "ids": "按顺序的行标识的 sha256",
         "rows": "行数",
         "train": "训练",
         "validation": "验证",
@@ -212,12 +228,23 @@ WORDS: dict[str, dict[str, str]] = {
         "exact_duplicates": "训练数据中完全重复的行",
         "near_duplicates": "训练数据中近似重复的行",
         "leaks": "同时出现在训练数据中的测试行",
+        "near_leaks": "与训练数据近似重复的测试行",
         "personal_data": "按模式发现的个人信息：{kind}",
+        "kind_email": "电子邮箱",
+        "kind_phone": "电话号码",
+        "kind_payment_card": "银行卡号",
+        "kind_iban": "IBAN",
+        "kind_resident_id_cn": "中国居民身份证号",
+        "kind_organisation_id_cn": "统一社会信用代码",
+        "kind_us_ssn": "美国社会安全号码",
+        "kind_ip_address": "IP 地址",
+        "personal_report": "所发现的个人信息未作处理：模型在训练时用到了它们。",
+        "personal_mask": "所发现的个人信息在训练和测试之前已替换为其类别。",
+        "unseen": "训练中从未出现的测试类别：{classes}。",
         "not_checked": "未检查",
         "classes": "各类别行数",
         "class": "类别",
         "more_classes": "另有 {count} 类",
-        "notes": "说明",
         "tune": "训练",
         "tune_text": "{steps} 步，{epochs} 轮，每秒 {rate} 行；参数 {parameters} 个，其中训练 {trained} 个。",
         "closed_form": "以闭式解拟合；参数 {parameters} 个。",
@@ -261,7 +288,6 @@ WORDS: dict[str, dict[str, str]] = {
         "no_advice": "以上由程序根据所列许可证推得，不构成法律意见。",
         "nothing_asked": "没有其他要求。",
         "environment": "机器与开销",
-        "thing": "",
         "cost_text": "训练用时 {tune}，评分用时 {evaluate}。",
         "not_shown": "本卡片不能说明什么",
         "public_test": (
