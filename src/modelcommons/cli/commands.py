@@ -1,0 +1,255 @@
+"""the commands: each parses, calls one public function and prints what came back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modelcommons.cli.output import progress, show, table
+
+# plain help: rich's costs half of the time that `commons --help` may take
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="""Adapt an open model on a laptop, and publish numbers that anybody can check.
+
+    \b
+    commons init image-classification     write a recipe
+    commons run recipe.yaml               data -> model folder, every number with a receipt
+    commons verify runs/recipe-1a2b3c4d   check every number
+
+    Exit codes: 0 ok; 1 it does not hold; 2 usage, bad input, or cannot decide; 3 budget reached before
+    anything usable; 130 stopped.
+    """,
+)  # fmt: skip
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as tune.epochs=3.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
+
+
+@app.command()
+def tasks(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """List what can be asked of a model.
+
+    Each task with its one line, and the architectures that are new here.
+
+    \b
+    commons tasks
+    """
+    from modelcommons.workbench import fields
+
+    known = [fields.find(name) for name in fields.TASKS]
+    value = [
+        {
+            "task": task.name,
+            "field": task.field,
+            "summary": task.summary,
+            "new": list(task.architectures),
+            "open_models": task.open_models,
+            "columns": dict(task.roles),
+            "metrics": [metric.name for metric in task.metrics],
+        }
+        for task in known
+    ]
+    rows = [(task.name, task.summary, f"new: {', '.join(task.architectures)}") for task in known]
+    show(value, table(rows), json)
+
+
+@app.command()
+def init(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="See `commons tasks`.", show_default=False)],
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="Where to write it.")] = Path("recipe.yaml"),
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a commented recipe.
+
+    It runs as it is, on real data that is already there, and shows every key. Nothing is overwritten.
+
+    \b
+    commons init text-classification news.yaml
+    """
+    from modelcommons.cli.starter import starter
+    from modelcommons.errors import UsageError
+
+    text = starter(task)
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already, and nothing is overwritten. Name another path.") from None
+    show({"path": str(path)}, f"Wrote {path}. Next: commons check {path}", json)
+
+
+@app.command()
+def check(
+    recipe: Recipe, overrides: Overrides = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Check recipe, data and licences.
+
+    Nothing is trained. Data are fetched when they are not here yet.
+
+    \b
+    commons check recipe.yaml data.allow_bad_rows=0.01
+    """
+    import tempfile
+
+    from modelcommons.workbench.folder import RunFolder
+    from modelcommons.workbench.recipe import load
+    from modelcommons.workbench.resolve import resolve
+    from modelcommons.workbench.stages.get import get
+    from modelcommons.workbench.stages.prepare import prepare
+    from modelcommons.workbench.stages.publish import decide
+
+    asked = load(recipe, overrides or ())
+    task = resolve(asked)
+    with progress(quiet) as told, tempfile.TemporaryDirectory() as folder:
+        got = get(task, asked, told)
+        data = prepare(task, got.source, asked, RunFolder(Path(folder)), told)
+    licence = decide(got, asked).agreed()
+    value = {"recipe": asked, "data": data.report, "license": licence.license}
+    columns = [(each["name"], each["kind"], each["role"], each["example"]) for each in data.report["columns"]]
+    words = [table(columns, ("column", "kind", "role", "example")), *data.report["notes"]]
+    show(value, "\n".join([*words, f"licence: {licence.name}", f"{recipe} can be run."]), json)
+
+
+@app.command()
+def plan(
+    recipe: Recipe, overrides: Overrides = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Tell whether a recipe fits.
+
+    Memory, disk, and time, from a few measured steps; and what the budget allows.
+
+    \b
+    commons plan recipe.yaml tune.epochs=10
+    """
+    from modelcommons.workbench.plan import plan
+    from modelcommons.workbench.recipe import load
+
+    with progress(quiet) as told:
+        planned = plan(load(recipe, overrides or ()), told)
+    show(planned, str(planned), json)
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    folder: Annotated[Path | None, typer.Option(help="The run folder, instead of runs/<name>-<digest>.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, and stop.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe, or go on with it.
+
+    From data to a model folder whose every number has a receipt. After a kill or Ctrl-C, run it again.
+
+    \b
+    commons run recipe.yaml tune.budget.minutes=10
+    """
+    from modelcommons.workbench import recipe as recipes
+
+    asked = recipes.load(recipe, overrides or ())
+    if dry_run:
+        from modelcommons.workbench.resolve import resolve
+
+        resolve(asked)
+        show(asked, recipes.dump(asked).rstrip(), json)
+        return
+    from modelcommons.workbench.run import run
+
+    with progress(quiet) as told:
+        done = run(asked, folder, told)
+    main = done.scored.main
+    value = {
+        "folder": done.folder,
+        "model": done.folder / done.published.folder,
+        "published": done.published,
+        "scores": main.scores,
+        "baseline": main.baseline,
+        "rows": main.num_rows,
+        "exports": done.shrunk.exports,
+    }
+    show(value, f"{_scores(main)}\ncheck it: commons verify {done.published.repo or done.folder}", json)
+
+
+def _scores(evaluation: Any) -> str:
+    rows = [
+        (score.metric, f"{score.value:.4f}", f"[{score.low:.4f}, {score.high:.4f}]", f"{floor.value:.4f}")
+        for score, floor in zip(evaluation.scores, evaluation.baseline, strict=True)
+    ]
+    return table(rows, ("metric", "value", "95 % interval", f"baseline ({evaluation.baseline_name})"))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run or model folder, or a hub id.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="A text, a file, or `-` for stdin.")],
+    variant: Annotated[str, typer.Option(help="An export, such as onnx/model_int8.onnx.")] = "",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Answer inputs, in JSON.
+
+    One JSON line for each answer; with --json one list.
+
+    \b
+    commons predict runs/news-1a2b3c4d "How do I activate my card?"
+    cat questions.txt | commons predict runs/news-1a2b3c4d -
+    """
+    import json as jsons
+
+    from modelcommons.cli.inputs import read
+    from modelcommons.workbench.serve import load
+
+    served = load(model, variant)
+    answers = [answer for value in read(inputs) for answer in served.predict(value)]
+    show(answers, "\n".join(jsons.dumps(answer, ensure_ascii=False) for answer in answers), json)
+
+
+@app.command()
+def schema(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Print the JSON schema of a recipe.
+
+    For editors: `# yaml-language-server: $schema=recipe.schema.json` as the first line of a recipe.
+
+    \b
+    commons schema > recipe.schema.json
+    """
+    import json as jsons
+
+    from modelcommons.workbench.recipe import schema
+
+    print(jsons.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def version(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Print the versions.
+
+    Ours, and those of the packages that numbers depend on.
+
+    \b
+    commons version
+    """
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    import modelcommons
+
+    found = {"modelcommons": modelcommons.__version__, "python": platform.python_version()}
+    for package in ("numpy", "torch", "transformers", "onnxruntime", "pyarrow", "safetensors"):
+        try:
+            found[package] = installed(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    show(found, table(list(found.items())), json)
