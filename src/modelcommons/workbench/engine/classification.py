@@ -134,7 +134,7 @@ class Outcomes:
             raise DataError("Expected predictions to score, there are none. Give the test at least one row.")
         table = getattr(lines, "table", None)
         try:
-            outcomes = _from_lines(lines) if table is None else _from_table(table)
+            outcomes = _from_table(table) if table is not None else _from_lines(lines)
         except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(
                 "Expected lines with `target`, `prediction.label` and `prediction.probabilities` by label; "

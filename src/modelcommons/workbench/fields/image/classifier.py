@@ -43,7 +43,7 @@ class Preprocess:
     std: tuple[float, ...]
 
     def inputs(self, pictures: np.ndarray) -> np.ndarray:
-        """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), laid out channels last."""
+        """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), a view of channels last."""
         scaled = (pictures / np.float32(255) - np.float32(self.mean)) / np.float32(self.std)
         return np.asarray(scaled.transpose(0, 3, 1, 2))
 
@@ -287,7 +287,7 @@ def example(model: Classifier) -> Tensor:
 
 def logits_only(model: Classifier) -> nn.Module:
     """The network with its logits as its one output."""
-    from torch import Tensor, nn
+    from torch import nn
 
     assert model.network is not None
 

@@ -1,0 +1,95 @@
+"""explain: which patches of a picture its label rests on."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modelcommons.workbench.engine.attribution import by_group, integrated_gradients
+from modelcommons.workbench.engine.drawing import ACCENT, INK
+from modelcommons.workbench.fields.image.classifier import Classifier, logits_of
+from modelcommons.workbench.task import Attribution, Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PATCHES = 7  # along the shorter side, about
+SHOWN = 168  # pixels of a drawing's height
+STEPS = 32
+
+
+class Explainer:
+    """Features are square patches; a patch is removed by filling it with the mean colour of the training pictures."""
+
+    def __init__(self, model: Classifier) -> None:
+        self.model = model
+        shape = model.preprocess.shape
+        self.side = max(1, round(min(shape.height, shape.width) / PATCHES))
+        self.rows, self.columns = -(-shape.height // self.side), -(-shape.width // self.side)
+
+    def attribute(self, row: Row) -> Attribution:
+        """Integrated gradients of the answer's log probability from the mean colour, summed over each patch."""
+        import torch
+
+        picture = self.model.fitted(row.x)
+        empty = np.broadcast_to(self.model.preprocess.fill, picture.shape)
+        inputs, baseline = (torch.from_numpy(self.model.inputs(one[None])) for one in (picture, empty))
+        answer = int(self.model.probabilities(picture[None])[0].argmax())
+        network = self.model.network
+        assert network is not None
+
+        def score(inputs: Tensor) -> Tensor:
+            chosen: Tensor = logits_of(network(inputs)).log_softmax(1)[:, answer]
+            return chosen
+
+        weights = by_group(integrated_gradients(score, inputs, baseline, STEPS), self.patches(*inputs.shape[2:]))
+        method = f"integrated gradients ({STEPS} steps), patches of {self.side} pixels"
+        return Attribution(weights, (), (self.rows, self.columns), method, self.model.labels[answer])
+
+    def strength(self, row: Row, removed: Sequence[np.ndarray]) -> np.ndarray:
+        """Probability of the label that the whole picture gets."""
+        picture = self.model.fitted(row.x)
+        answer = int(self.model.probabilities(picture[None])[0].argmax())
+        patches = self.patches(*picture.shape[:2])
+        gone = np.stack([np.isin(patches, features) for features in removed])  # (trials, height, width)
+        pictures = np.where(gone[..., None], self.model.preprocess.fill, picture)
+        return self.model.probabilities(pictures)[:, answer]
+
+    def patches(self, height: int, width: int) -> np.ndarray:
+        """The patch each place belongs to, int64 (height, width); an open model's input may be larger than ours."""
+        shape = self.model.preprocess.shape
+        row = np.arange(height) * shape.height // height // self.side
+        column = np.arange(width) * shape.width // width // self.side
+        return np.asarray(row[:, None] * self.columns + column)
+
+    def show(self, row: Row, attribution: Attribution) -> str:
+        """The picture, and beside it the same with its patches coloured: warm for, cold against the answer."""
+        picture = self.model.fitted(row.x)
+        height, width = picture.shape[:2]
+        image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{_data(picture)}"/>'
+        largest = float(np.abs(attribution.weights).max()) or 1.0
+        patches = "".join(
+            f'<rect x="{at % self.columns * self.side}" y="{at // self.columns * self.side}" width="{self.side}" '
+            f'height="{self.side}" fill="{ACCENT if weight > 0 else INK}" opacity="{abs(weight) / largest * 0.8:.2f}"/>'
+            for at, weight in enumerate(attribution.weights.tolist())
+        )
+        gap = width / 10
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" height="{SHOWN}" '
+            f'viewBox="0 0 {2 * width + gap:g} {height}"><title>{html.escape(attribution.answer)}</title>{image}'
+            f'<svg x="{width + gap:g}" width="{width}" height="{height}">{image}{patches}</svg></svg>'
+        )
+
+
+def _data(picture: np.ndarray) -> str:
+    """A picture as a `data:` address."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(out, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
