@@ -68,11 +68,11 @@ def rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Majority:
     """The floor: gives every row the class shares of the training rows, hence always the most frequent label."""
 
-    labels: tuple[str, ...]
+    labels: Sequence[str]
     shares: tuple[float, ...]
 
     @classmethod

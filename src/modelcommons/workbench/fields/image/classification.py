@@ -62,7 +62,8 @@ class Classification:
     def content(self, row: Row) -> bytes:
         """The decoded picture as a portable any-map, so that two files of the same pixels are the same."""
         height, width, channels = row.x.shape
-        return b"P%d %d %d 255\n" % (5 if channels == 1 else 6, width, height) + row.x.tobytes()
+        header = f"P{5 if channels == 1 else 6} {width} {height} 255\n"
+        return header.encode() + bytes(row.x.tobytes())
 
     def label(self, row: Row) -> str:
         return str(row.y)

@@ -43,9 +43,9 @@ class Preprocess:
     std: tuple[float, ...]
 
     def inputs(self, pictures: np.ndarray) -> np.ndarray:
-        """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), a view of channels last."""
-        scaled = (pictures / np.float32(255) - np.float32(self.mean)) / np.float32(self.std)
-        return np.asarray(scaled.transpose(0, 3, 1, 2))
+        """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), in the same layout."""
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return np.asarray(((pictures.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
 
     @property
     def fill(self) -> np.ndarray:
@@ -240,7 +240,9 @@ def read_processor(folder: Path) -> Any:
 
     with quiet():
         try:
-            return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            return AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+                folder, local_files_only=True, trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise FormatError(
                 f"Expected {PROCESSOR} of an image processor in {folder}, found none that loads ({error!s:.200})."
@@ -264,13 +266,13 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(before)
-        logging.enable_progress_bar()
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 # --- exports --------------------------------------------------------------------------------------------------------

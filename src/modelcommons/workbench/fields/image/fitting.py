@@ -110,7 +110,7 @@ def limited(network: nn.Module, method: str) -> nn.Module:
     linear = [name for name, module in layers.items() if isinstance(module, nn.Linear) and name != head]
     targets = linear or [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
     config = LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, target_modules=targets, modules_to_save=[head])
-    return get_peft_model(network, config)  # type: ignore[arg-type]
+    return get_peft_model(network, config)
 
 
 def changes(options: Options) -> tuple[Change, ...]:
