@@ -84,7 +84,9 @@ def load(path: Path) -> Key:
     try:
         private = load_pem_private_key(path.read_bytes(), password=None)
     except ValueError as error:
-        raise FormatError(f"Expected a PEM private key in {path}: {error}. Move it away to have a new one made.") from None
+        raise FormatError(
+            f"Expected a PEM private key in {path}: {error}. Move it away to have a new one made."
+        ) from None
     if not isinstance(private, Ed25519PrivateKey):
         raise FormatError(f"Expected an Ed25519 key in {path}, it is of another kind. Move it away.")
     return Key(private)

@@ -37,7 +37,7 @@ def more(curve: Sequence[Point], metric: str, direction: Literal["higher", "lowe
     sign = 1 if direction == "higher" else -1
     low, high = np.quantile(sign * np.array(gains), [0.1, 0.9])
     gain = sign * (later - fitted[-1])
-    if gain <= 0 or low <= 0 and gain < 0.005 * abs(now):
+    if gain <= 0 or (low <= 0 and gain < 0.005 * abs(now)):
         return f"twice the training would likely buy nothing measurable ({metric} is flat)"
     return f"twice the training would likely move {metric} by {sign * gain:+.2g} (80 % range {sign * low:+.2g} to {sign * high:+.2g})"
 

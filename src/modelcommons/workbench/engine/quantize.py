@@ -74,7 +74,7 @@ def export(
     import torch
 
     network = network.eval()
-    shapes = {name: {axis: torch.export.Dim.DYNAMIC for axis in dynamic.get(name, {})} for name in inputs}
+    shapes = {name: dict.fromkeys(dynamic.get(name, {}), torch.export.Dim.DYNAMIC) for name in inputs}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
@@ -108,7 +108,13 @@ def dynamic_int8(path: Path, out: Path) -> None:
 
 def static_int8(path: Path, out: Path, calibration: Iterable[Mapping[str, np.ndarray]]) -> None:
     """Weights and activations as int8 (QDQ), ranges of activations from `calibration`; for convolutions."""
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -226,9 +226,7 @@ def factor(step: int, total: int, plan: Plan) -> float:
             return 1.0
 
 
-def _better(
-    state: State, value: float, plan: Plan, direction: Literal["higher", "lower"], seconds: float
-) -> bool:
+def _better(state: State, value: float, plan: Plan, direction: Literal["higher", "lower"], seconds: float) -> bool:
     """Adds a point to the curve; whether it is the best so far."""
     mean_loss = state.loss_sum / max(1, state.loss_steps)
     state.loss_sum, state.loss_steps = 0.0, 0
@@ -256,9 +254,7 @@ def _average(kept: nn.Module, network: nn.Module, decay: float) -> None:
             mine.copy_(theirs)
 
 
-def _afford(
-    state: State, plan: Plan, goal: int, spent: float, seconds: float, score: Callable[[], float]
-) -> int:
+def _afford(state: State, plan: Plan, goal: int, spent: float, seconds: float, score: Callable[[], float]) -> int:
     """Steps that the budget pays for, by what the first ones and one scoring took; never more than were asked for."""
     begun = time.monotonic()
     score()
@@ -324,6 +320,7 @@ def _plan(
     layout: torch.memory_format,
 ) -> Plan:
     """Every `auto` of the recipe as a number."""
+
     def pick(wish: Any, default: Any) -> Any:
         return default if wish == "auto" else wish
 
@@ -397,9 +394,7 @@ def _resume(
     return state, parts["best"]
 
 
-def _tensors(
-    network: nn.Module, kept: nn.Module, best: dict[str, Tensor], optimizers: Optimizers
-) -> dict[str, Tensor]:
+def _tensors(network: nn.Module, kept: nn.Module, best: dict[str, Tensor], optimizers: Optimizers) -> dict[str, Tensor]:
     parts = {"network": network.state_dict(), "best": best, "optimizer": optimizers.state()}
     if kept is not network:
         parts["kept"] = kept.state_dict()

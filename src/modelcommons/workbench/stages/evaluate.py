@@ -358,5 +358,3 @@ def _cost(wall: float, cpu: float) -> dict[str, Any]:
 
 def _utc(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-

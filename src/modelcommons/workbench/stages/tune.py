@@ -56,9 +56,7 @@ class Tuned:
     choice: Chosen
 
 
-def tune(
-    task: Task, got: Got, parts: Parts, recipe: Recipe, folder: RunFolder, progress: Progress
-) -> Tuned:
+def tune(task: Task, got: Got, parts: Parts, recipe: Recipe, folder: RunFolder, progress: Progress) -> Tuned:
     """Trains; what is finished is not trained again, and a training that was killed goes on at its last checkpoint.
 
     Raises:

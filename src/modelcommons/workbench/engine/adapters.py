@@ -1,0 +1,57 @@
+"""adapters: which weights of an open model are trained: all of them, the head, or low-rank additions."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from torch import nn
+
+RANK = 8  # of low-rank adapters
+
+
+def limited(network: nn.Module, method: Literal["full", "head", "lora"]) -> nn.Module:
+    """The open model with only those weights free that the method trains.
+
+    lora: low-rank adapters beside every linear layer (in a model that has none but its head: every convolution), and
+    the head. Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), through peft.
+    """
+    if method == "full":
+        return network
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))}
+    head = [name for name, module in layers.items() if isinstance(module, nn.Linear)][-1]
+    if method == "head":
+        network.requires_grad_(False)
+        layers[head].requires_grad_(True)
+        return network
+    from peft import LoraConfig, get_peft_model
+
+    linear = [name for name, module in layers.items() if isinstance(module, nn.Linear) and name != head]
+    targets = linear or [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
+    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, modules_to_save=[head])
+    return get_peft_model(network, config)  # type: ignore[arg-type]
+
+
+def merged(network: Any, method: Literal["full", "head", "lora"]) -> Any:
+    """The trained model as one plain model of the transformers library: what is shipped is what is scored."""
+    return network.merge_and_unload() if method == "lora" else network
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers from writing bars and advice over our own progress."""
+    from transformers.utils import logging as chatter
+
+    before = chatter.get_verbosity()
+    chatter.set_verbosity(logging.ERROR)
+    chatter.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        chatter.set_verbosity(before)
+        chatter.enable_progress_bar()
