@@ -61,13 +61,13 @@ class Frequency:
         ahead = np.arange(num_steps) * self.count
         match self.unit:
             case "second":
-                return start + ahead.astype("timedelta64[s]")
+                return np.asarray(start + ahead.astype("timedelta64[s]"))
             case "business day":
                 return np.busday_offset(start.astype("datetime64[D]"), ahead, roll="forward").astype("datetime64[s]")
             case _:
                 month = start.astype("datetime64[M]")
                 rest = start - month.astype("datetime64[s]")
-                return (month + ahead).astype("datetime64[s]") + rest
+                return np.asarray((month + ahead).astype("datetime64[s]") + rest)
 
 
 def find_frequency(times: np.ndarray) -> Frequency:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from modelcommons.workbench.engine.drawing import ACCENT, INK
 from modelcommons.workbench.fields.series.forecaster import Forecaster
 from modelcommons.workbench.fields.series.rows import History
 from modelcommons.workbench.task import Attribution, Row
@@ -37,7 +38,7 @@ class Explainer:
         inputs = np.stack([past, *(self._without(past, features) for features in removed)])
         forecasts = np.concatenate([self.model.run(inputs[at : at + 64])[0] for at in range(0, len(inputs), 64)])
         distance = np.abs(forecasts[1:] - forecasts[0]) / self._unit(row.x)
-        return -distance.mean(axis=(1, 2))
+        return np.asarray(-distance.mean(axis=(1, 2)))
 
     def show(self, row: Row, attribution: Attribution) -> str:
         """The look-back of the channel that matters most, shaded by weight, and its forecast."""
@@ -79,7 +80,7 @@ def _draw(past: np.ndarray, ahead: np.ndarray, edges: np.ndarray, weights: np.nd
     step = WIDTH / max(len(every) - 1, 1)
     shades = "".join(
         f'<rect x="{edges[part] * step:.1f}" width="{(edges[part + 1] - edges[part]) * step:.1f}" height="{HEIGHT}" '
-        f'fill="#d97706" fill-opacity="{0.6 * heat[part]:.2f}"/>'
+        f'fill="{ACCENT}" fill-opacity="{0.6 * heat[part]:.2f}"/>'
         for part in range(len(weights))
     )
     known, forecast = (
@@ -89,6 +90,6 @@ def _draw(past: np.ndarray, ahead: np.ndarray, edges: np.ndarray, weights: np.nd
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" xmlns="http://www.w3.org/2000/svg">'
         f"<title>{html.escape(title)}</title>{shades}"
-        f'<polyline points="{known}" fill="none" stroke="#1f2937"/>'
-        f'<polyline points="{forecast}" fill="none" stroke="#2563eb" stroke-dasharray="4 2"/></svg>'
+        f'<polyline points="{known}" fill="none" stroke="{INK}"/>'
+        f'<polyline points="{forecast}" fill="none" stroke="{ACCENT}" stroke-dasharray="4 2"/></svg>'
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from modelcommons.workbench.engine.drawing import ACCENT, INK, PALE, plain, svg
+from modelcommons.workbench.fields.series.rows import evenly
 from modelcommons.workbench.task import Line
 
 if TYPE_CHECKING:
@@ -30,22 +31,23 @@ def figures(lines: Sequence[Line], language: Literal["en", "zh"] = "en") -> list
     """(title, SVG) pairs."""
     words = WORDS[language]
     return [
-        (words["forecasts"], _svg(lambda figure: _draw_forecasts(figure, lines, words), 7.0, 2.0 * SHOWN)),
-        (words["by_step"], _svg(lambda figure: _draw_steps(figure, lines, words), 7.0, 2.6)),
+        (words["forecasts"], svg(lambda figure: _draw_forecasts(figure, lines, words), 7.0, 2.0 * SHOWN)),
+        (words["by_step"], svg(lambda figure: _draw_steps(figure, lines, words), 7.0, 2.6)),
     ]
 
 
 def _draw_forecasts(figure: Figure, lines: Sequence[Line], words: dict[str, str]) -> None:
-    which = np.unique(np.linspace(0, len(lines) - 1, SHOWN).astype(int)).tolist()
+    which = evenly(len(lines), SHOWN).tolist()
     for axes, at in zip(np.atleast_1d(figure.subplots(len(which), 1)), which, strict=True):
         line = lines[at]
         prediction = {key: np.array(value)[:, -1] for key, value in line["prediction"].items()}  # the last channel
         steps = np.arange(1, len(prediction["mean"]) + 1)
-        axes.plot(steps, np.array(line["target"]["values"])[:, -1], color="#1f2937", label=words["truth"])
-        axes.plot(steps, prediction["mean"], color="#2563eb", label=words["forecast"])
+        axes.plot(steps, np.array(line["target"]["values"])[:, -1], color=INK, label=words["truth"])
+        axes.plot(steps, prediction["mean"], color=ACCENT, label=words["forecast"])
         if "low" in prediction:
-            axes.fill_between(steps, prediction["low"], prediction["high"], color="#2563eb", alpha=0.15, linewidth=0)
+            axes.fill_between(steps, prediction["low"], prediction["high"], color=ACCENT, alpha=0.15, linewidth=0)
         axes.set_title(str(line["id"]), fontsize=9, loc="left")
+        plain(axes)
     axes.set_xlabel(words["step"])
     axes.legend(frameon=False, fontsize=8)
 
@@ -57,23 +59,10 @@ def _draw_steps(figure: Figure, lines: Sequence[Line], words: dict[str, str]) ->
         naive += float(np.mean(line["target"]["scale"]))
     axes = figure.subplots()
     error = np.atleast_1d(total) / max(len(lines), 1)
-    axes.plot(np.arange(1, len(error) + 1), error, color="#2563eb")
-    axes.axhline(naive / max(len(lines), 1), color="#6b7280", linestyle="--", linewidth=0.8, label=words["naive"])
+    axes.plot(np.arange(1, len(error) + 1), error, color=ACCENT)
+    axes.axhline(naive / max(len(lines), 1), color=PALE, linestyle="--", linewidth=0.8, label=words["naive"])
     axes.set_xlabel(words["step"])
     axes.set_ylabel(words["mae"])
     axes.set_ylim(bottom=0)
+    plain(axes)
     axes.legend(frameon=False, fontsize=8)
-
-
-def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
-    """The same bytes for the same lines: letters stay letters, no date, fixed ids."""
-    import matplotlib
-    from matplotlib.figure import Figure as Canvas
-
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "series", "font.size": 9}):
-        figure = Canvas(figsize=(width, height), layout="constrained")
-        draw(figure)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]

@@ -21,7 +21,8 @@ from modelcommons.workbench.fields.series.forecaster import (
     write_config,
     write_weights,
 )
-from modelcommons.workbench.fields.series.rows import Options, Windows, blocks
+from modelcommons.workbench.fields.series.linear import Fitted
+from modelcommons.workbench.fields.series.rows import Options, Windows, blocks, evenly
 from modelcommons.workbench.task import Job
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ AVERAGED = 3  # maps that `auto` averages
 SCORED = 512  # validation windows that a network is scored on while it trains, evenly spaced
 STRICT = ConfigDict(frozen=True, extra="forbid")
 
-# networks: passes over the windows, windows a step, peak learning rate; chosen on ETTh1's validation part
-DEFAULTS = {
-    "rnn": Defaults(epochs=6, batch_size=64, learning_rate=2e-3, weight_decay=0.01),
-    "transformer": Defaults(epochs=6, batch_size=64, learning_rate=1e-3, weight_decay=0.01),
-}
+LEAST_STEPS = 1_000  # of a network's training, where the series are short
+RATES = {"rnn": 2e-3, "transformer": 1e-3}  # peak learning rates
 
 
 class NaiveOptions(BaseModel):
@@ -91,56 +89,59 @@ ARCHITECTURES: dict[str, type[BaseModel]] = {
 
 def fit(train: Windows, validation: Windows, job: Job) -> Fit:
     """Fits the architecture that was chosen and writes config.json and model.safetensors."""
-    chosen = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options))
-    assert isinstance(job.options, Options)
-    match chosen:
+    started = time.monotonic()
+    options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options))
+    match options:
         case NaiveOptions():
-            season = train.panel.season
-            map_ = linear.seasonal_naive(season, train.panel.horizon)
-            judged = linear.Fitted(map_, season, 0.0, linear.error(map_, linear.products(validation, season)))
-            return _write_linear(judged, validation, job, {}, time.monotonic())
+            fitted = _naive(train, validation)
+            return _write_linear(fitted, train, validation, job, {}, started)
         case LinearOptions():
-            return _fit_linear(train, validation, job, chosen)
-        case _:
-            return _fit_network(train, validation, job, chosen)
+            fitted, settings = _linear(train, validation, options, job)
+            return _write_linear(fitted, train, validation, job, settings, started)
+        case RnnOptions() | TransformerOptions():
+            return _fit_network(train, validation, job, options)
+    raise AssertionError(f"no way to fit {job.choice.name}")
 
 
 # --- closed form ----------------------------------------------------------------------------------------------------
 
 
-def _fit_linear(train: Windows, validation: Windows, job: Job, options: LinearOptions) -> Fit:
-    started = time.monotonic()
+def _naive(train: Windows, validation: Windows) -> Fitted:
+    weight = linear.seasonal_naive(train.panel.season, train.panel.horizon)
+    error = linear.error(weight, linear.products(validation, train.panel.season))
+    return Fitted(weight, 0.0, error, error, tuple(weight for _ in linear.stretches(train)[1:]))
+
+
+def _linear(train: Windows, validation: Windows, options: LinearOptions, job: Job) -> tuple[Fitted, dict[str, Any]]:
     asked = options.lookback
     lookbacks = lookbacks_for(train) if asked == "auto" else (asked,) if isinstance(asked, int) else asked
     _check_lookback(train, max(lookbacks))
-    fitted = []
-    for done, lookback in enumerate(lookbacks):
-        job.progress.step("tune", done, len(lookbacks), f"look-back {lookback}")
-        fitted += linear.fit(train, validation, [lookback])
-    kept = sorted(fitted, key=lambda one: one.error)[:AVERAGED] if asked == "auto" else fitted
-    both = linear.average(kept, validation)
-    best = min((both, kept[0]), key=lambda one: one.error) if asked == "auto" else both
+    job.progress.step("tune", 0, 1, f"look-backs {', '.join(map(str, lookbacks))}")
+    fitted = linear.fit(train, validation, lookbacks)
+    kept = sorted(fitted, key=lambda one: one.judged)[:AVERAGED] if asked == "auto" else fitted
     settings = {
-        "look-backs": {str(one.lookback): {"ridge": one.ridge, "validation mse": one.error} for one in fitted},
-        "averaged": [one.lookback for one in (kept if best is both else kept[:1])],
+        "validation mse by look-back": {str(one.lookback): round(one.error, 6) for one in fitted},
+        "ridge by look-back": {str(one.lookback): one.ridge for one in fitted},
+        "averaged": [one.lookback for one in kept],
     }
-    return _write_linear(best, validation, job, settings, started)
+    return linear.average(kept, validation), settings
 
 
 def _write_linear(
-    fitted: linear.Fitted, validation: Windows, job: Job, settings: dict[str, Any], started: float
+    fitted: Fitted, train: Windows, validation: Windows, job: Job, settings: dict[str, Any], started: float
 ) -> Fit:
     config = _config(validation, job, fitted.lookback)
     weight = fitted.weight.astype(np.float32)
-    interval = conformal(linear_run(weight), validation, config.lookback, config.interval)
+    unseen = [(linear_run(held), part) for held, part in zip(fitted.held_out, linear.stretches(train)[1:], strict=True)]
+    interval = conformal([*unseen, (linear_run(weight), validation)], config.lookback, config.interval)
     write_weights({"weight": weight, **interval}, job.folder)
     write_config(config, job.folder)
     seconds = time.monotonic() - started
     point = Point(step=0, epoch=1.0, seconds=seconds, train_loss=fitted.error, metric=fitted.error)
     return Fit(
         metric="mse", value=fitted.error, curve=(point,), steps=0, epochs=1.0, seconds=seconds,
-        rows_per_second=0.0, parameters=weight.size, trained_parameters=weight.size,
-        settings={**settings, "ridge": fitted.ridge, "look-back": fitted.lookback},
+        rows_per_second=len(train) / max(seconds, 1e-9), parameters=weight.size, trained_parameters=weight.size,
+        settings=settings,
     )  # fmt: skip
 
 
@@ -164,70 +165,68 @@ def _check_lookback(train: Windows, lookback: int) -> None:
 def _config(windows: Windows, job: Job, lookback: int) -> Config:
     assert isinstance(job.options, Options)
     options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options)).model_dump(mode="json")
+    if "patch" in options:
+        options["patch"] = max(1, min(options["patch"], lookback // 2))  # at least two tokens
     return Config.of(windows.panel, job.choice.name, lookback, job.options.interval, options)
 
 
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
-def _fit_network(train: Windows, validation: Windows, job: Job, options: BaseModel) -> Fit:
+def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOptions | TransformerOptions) -> Fit:
     import torch
+    from torch.nn.functional import mse_loss
 
-    from modelcommons.workbench.engine.train import train as run_training
+    from modelcommons.workbench.engine.device import device
+    from modelcommons.workbench.engine.train import train as train_network
 
-    asked = options.lookback
-    lookback = lookback_for(train) if asked == "auto" else int(asked)
+    lookback = _network_lookback(train) if options.lookback == "auto" else options.lookback
     _check_lookback(train, lookback)
     config = _config(train, job, lookback)
-    config = replace(config, options=fitting_patch(config))
     torch.manual_seed(job.seed)
     network = build(config)
     usable = train.take(np.flatnonzero(train.where[:, 1] >= lookback))
-    some = validation.take(np.unique(np.linspace(0, len(validation) - 1, min(len(validation), SCORED)).astype(int)))
-    past, target = gather(some, np.arange(len(some)), lookback)
+    judged = evenly(len(validation), SCORED)
 
-    def batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        past, target = gather(usable, indices, lookback)
-        return torch.from_numpy(past), torch.from_numpy(target)
+    def batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        return tuple(map(torch.from_numpy, _gather(usable, indices, lookback)))
 
-    def loss(network: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        return torch.nn.functional.mse_loss(network(batch[0]).float(), batch[1])
+    def loss(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        past, target = batch
+        return mse_loss(network(past).float(), target)
 
     def score(network: nn.Module) -> float:
-        with torch.inference_mode():
-            return float(
-                torch.nn.functional.mse_loss(network(torch.from_numpy(past)).float(), torch.from_numpy(target))
-            )
+        past, target = (torch.from_numpy(part).to(device()) for part in _gather(validation, judged, lookback))
+        return float(mse_loss(network(past).float(), target))
 
-    fit = run_training(
+    fit = train_network(
         network, num_rows=len(usable), batch=batch, loss=loss, score=score, metric="mse", direction="lower",
-        training=job.training, defaults=DEFAULTS[job.choice.name], seed=job.seed, checkpoints=job.checkpoints,
+        training=job.training, defaults=_defaults(job.choice.name, len(usable)), seed=job.seed, checkpoints=job.checkpoints,
         progress=job.progress, seconds=job.seconds, max_steps=job.max_steps,
     )  # fmt: skip
-    weights = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
-    interval = conformal(network_run(network), validation, lookback, config.interval)
-    write_weights({**weights, **interval}, job.folder)
+    network = network.cpu()
+    interval = conformal([(network_run(network), validation)], lookback, config.interval)
+    write_weights({**{name: value.numpy() for name, value in network.state_dict().items()}, **interval}, job.folder)
     write_config(config, job.folder)
-    return replace(fit, settings={**fit.settings, "look-back": lookback, **config.options})
+    return replace(fit, settings={**fit.settings, "look-back": lookback, "patch": config.options["patch"]})
 
 
-def gather(windows: Windows, indices: np.ndarray, lookback: int) -> tuple[np.ndarray, np.ndarray]:
+def _gather(windows: Windows, indices: np.ndarray, lookback: int) -> tuple[np.ndarray, np.ndarray]:
     """Look-backs (batch, look-back, channels) and targets (batch, horizon, channels), float32."""
     rows = [windows[int(at)] for at in indices]
     past = np.stack([row.x.values[-lookback:] for row in rows]).astype(np.float32)
     return past, np.stack([row.y for row in rows]).astype(np.float32)
 
 
-def lookback_for(train: Windows) -> int:
+def _defaults(architecture: str, num_rows: int) -> Defaults:
+    epochs = min(max(6.0, np.ceil(LEAST_STEPS * 64 / num_rows)), 200.0)
+    return Defaults(epochs=epochs, batch_size=64, learning_rate=RATES[architecture])
+
+
+def _network_lookback(train: Windows) -> int:
     """The longest of the look-backs worth trying, up to 14 seasons."""
-    return max(
-        n for n in lookbacks_for(train) if n <= max(14 * train.panel.season, 96) or n == min(lookbacks_for(train))
-    )
-
-
-def fitting_patch(config: Config) -> dict[str, Any]:
-    """The options with a patch that fits into the look-back at least twice."""
-    return {**config.options, "patch": max(1, min(int(config.options["patch"]), config.lookback // 2))}
+    shortest, *longer = lookbacks_for(train)
+    return max([shortest, *(n for n in longer if n <= 14 * train.panel.season)])
 
 
 def build(config: Config) -> nn.Module:
@@ -254,7 +253,6 @@ def network_run(network: nn.Module) -> Run:
 
     def run(past: np.ndarray) -> Sequence[np.ndarray]:
         with torch.inference_mode():
-            found = network(torch.from_numpy(np.ascontiguousarray(past, np.float64)))
-        return [part.numpy() for part in (found if isinstance(found, tuple) else (found,))]
+            return [network(torch.from_numpy(np.ascontiguousarray(past, np.float64))).numpy()]
 
     return run

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modelcommons.errors import DataError, FormatError, UnsafeFile
+from modelcommons.errors import DataError, FormatError
+from modelcommons.formats import safetensors
 from modelcommons.workbench.fields.series.metrics import rounded
-from modelcommons.workbench.fields.series.rows import History, Panel, Scale, Windows
+from modelcommons.workbench.fields.series.rows import History, Panel, Scale, Windows, evenly
 from modelcommons.workbench.task import Answer, Row
 
 MODEL_TYPE = "modelcommons-series"
 BATCH = 64  # windows answered at a time
-MOST_RESIDUALS = 2_000  # validation windows that intervals are made from, evenly spaced
+MOST_ERRORS = 500  # windows of one part that intervals are made from, evenly spaced
 
 # (batch, look-back, channels) -> forecasts (batch, horizon, channels), and where there are intervals low and high
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
@@ -85,24 +86,17 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     """The tensors of model.safetensors.
 
     Raises:
-        UnsafeFile: there are only pickled weights.
+        UnsafeFile: the weights are a pickle.
         FormatError: the file is missing or truncated.
     """
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     path = folder / "model.safetensors"
     if not path.is_file():
-        pickled = [found.name for kind in ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt") for found in folder.glob(kind)]
-        if pickled:
-            raise UnsafeFile(
-                f"{folder / pickled[0]} is a pickle, which can run code; it is not loaded. Save safetensors."
-            )
+        safetensors.refuse_pickles(folder)
         raise FormatError(f"There is no model.safetensors in {folder}. Get the whole model folder again.")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FormatError(f"{path} is truncated or no safetensors file ({error}). Get it again.") from error
+    safetensors.check(path)
+    return load_file(path)
 
 
 def write_weights(weights: Mapping[str, np.ndarray], folder: Path) -> None:
@@ -132,8 +126,8 @@ class Forecaster:
         return answers
 
     def lookback(self, history: History) -> np.ndarray:
-        """The last steps of a history as the model reads them, (look-back, channels); a short one begins repeated."""
-        values = history.values[-self.config.lookback :]
+        """The last steps of a history as the model reads them, (look-back, channels)."""
+        values = _last(history.values, self.config.lookback)
         if values.shape[1] != len(self.config.channels):
             raise DataError(
                 f"Expected a history with {len(self.config.channels)} channels ({', '.join(self.config.channels)}), "
@@ -141,8 +135,7 @@ class Forecaster:
             )
         if self.config.scale is not None and history.scale is None:
             values = self.config.scale.apply(values)
-        missing = self.config.lookback - len(values)
-        return np.pad(values, ((missing, 0), (0, 0)), mode="edge") if missing else values
+        return values
 
     def _restored(self, values: np.ndarray, history: History) -> np.ndarray:
         scale = self.config.scale
@@ -165,28 +158,37 @@ def with_interval(mean: np.ndarray, low: np.ndarray | None, high: np.ndarray | N
     return [mean] if low is None or high is None else [mean, mean + low, mean + high]
 
 
-def conformal(run: Run, windows: Windows, lookback: int, share: float | None) -> dict[str, np.ndarray]:
+def conformal(unseen: Iterable[tuple[Run, Windows]], lookback: int, share: float | None) -> dict[str, np.ndarray]:
     """What to add to a forecast for an interval that holds `share` of the values: {"low", "high"}, (horizon, channels).
 
-    Source: split conformal prediction (Vovk et al. 2005), by step and channel, on signed errors of windows that were not
-    trained on. Windows follow each other, so the promise holds as far as the time to come resembles these windows.
+    Source: split conformal prediction (Vovk et al. 2005), by step and channel, on signed errors. The promise holds as
+    far as the time to come resembles these windows, which follow and overlap each other.
+
+    Args:
+        unseen: something to run, and windows that it was not fitted on.
     """
     if share is None:
         return {}
-    which = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST_RESIDUALS)).astype(int))
-    errors = []
-    for start in range(0, len(which), BATCH):
-        rows = [windows[int(at)] for at in which[start : start + BATCH]]
-        past = np.stack([_last(row.x.values, lookback) for row in rows])
-        errors.append(np.stack([row.y for row in rows]) - run(past)[0])
-    error = np.concatenate(errors)  # (windows, horizon, channels)
+    error = np.concatenate([_errors(run, windows, lookback) for run, windows in unseen if len(windows)])
     tail = (1 - share) / 2
-    tail = max(0.0, tail - (1 - tail) / len(error))  # one window more than asked for: the one to come
+    tail = max(0.0, tail - (1 - tail) / len(error))  # one window more than were seen: the one to come
     low, high = np.quantile(error, [tail, 1 - tail], axis=0)
     return {"low": low, "high": high}
 
 
+def _errors(run: Run, windows: Windows, lookback: int) -> np.ndarray:
+    """What came minus what was forecast, (windows, horizon, channels)."""
+    which = evenly(len(windows), MOST_ERRORS).tolist()
+    errors = []
+    for start in range(0, len(which), BATCH):
+        rows = [windows[at] for at in which[start : start + BATCH]]
+        past = np.stack([_last(row.x.values, lookback) for row in rows])
+        errors.append(np.stack([row.y for row in rows]) - run(past)[0])
+    return np.concatenate(errors)
+
+
 def _last(values: np.ndarray, lookback: int) -> np.ndarray:
+    """The last steps; where there are too few, the first one is repeated before them."""
     values = values[-lookback:]
     missing = lookback - len(values)
     return np.pad(values, ((missing, 0), (0, 0)), mode="edge") if missing else values

@@ -128,7 +128,7 @@ class Forecasting:
         weight = linear.seasonal_naive(season, windows.panel.horizon)
         share = cast(Options, options).interval
         config = Config.of(windows.panel, "seasonal-naive", season, share, {})
-        interval = conformal(linear_run(weight), windows, season, share)
+        interval = conformal([(linear_run(weight), windows)], season, share)
         return f"seasonal naive ({season})", Forecaster(config, linear_run(weight, **interval))
 
     # --- scores ---
@@ -145,7 +145,7 @@ class Forecasting:
         return Explainer(cast(Forecaster, self.load(folder)))
 
     def export(self, folder: Path, out: Path) -> None:
-        """ONNX: `history` (batch, look-back, channels) -> `mean`, and `low` and `high` where there are intervals."""
+        """ONNX: `history` (batch, look-back, channels) -> `forecast`, `low` and `high` (where there are intervals)."""
         import torch
 
         from modelcommons.workbench.engine.quantize import export
@@ -153,11 +153,11 @@ class Forecasting:
 
         config, weights = read_config(folder), read_weights(folder)
         low, high = weights.pop("low", None), weights.pop("high", None)
-        network, names = _network(config, weights), ["mean"]
+        network, names = _network(config, weights), ["forecast"]
         if low is not None and high is not None:
             network, names = (
                 WithInterval(network, torch.from_numpy(low), torch.from_numpy(high)),
-                ["mean", "low", "high"],
+                ["forecast", "low", "high"],
             )
         example = torch.randn(2, config.lookback, len(config.channels), generator=torch.Generator().manual_seed(0))
         export(network.eval(), {"history": example}, names, {"history": {0: "batch"}}, out)

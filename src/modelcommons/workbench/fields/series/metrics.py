@@ -29,7 +29,7 @@ def rounded(values: np.ndarray, digits: int = DIGITS) -> np.ndarray:
     exponent = digits - 1 - np.floor(np.log10(np.where(size > 0, size, 1.0)))
     power = 10.0 ** np.abs(exponent)  # exact up to 10**22, so that one division gives the nearest float
     whole = np.round(np.where(exponent >= 0, values * power, values / power))
-    return np.where(exponent >= 0, whole / power, whole * power)
+    return np.asarray(np.where(exponent >= 0, whole / power, whole * power))
 
 
 def scores(lines: Sequence[Line], seed: int = 0) -> list[Score]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# B batch, C channels, L look-back, H horizon, N patches, P patch, D width
+# B batch, C channels, L look-back, H horizon, N patches, P patch. `history` is (B, L, C), named as the ONNX input
 
 
 class Linear(nn.Module):
@@ -15,9 +15,9 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(horizon, lookback), requires_grad=False)
 
-    def forward(self, past_BLC: Tensor) -> Tensor:
-        level = past_BLC.mean(dim=1, keepdim=True)
-        return level + torch.matmul((past_BLC - level).transpose(1, 2), self.weight.T).transpose(1, 2)
+    def forward(self, history: Tensor) -> Tensor:
+        level = history.mean(dim=1, keepdim=True)
+        return level + torch.matmul((history - level).transpose(1, 2), self.weight.T).transpose(1, 2)
 
 
 class Normalised(nn.Module):
@@ -30,13 +30,14 @@ class Normalised(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, past_BLC: Tensor) -> Tensor:
-        level = past_BLC.mean(dim=1, keepdim=True)
-        spread = ((past_BLC - level) ** 2).mean(dim=1, keepdim=True).add(1e-5).sqrt()
-        x_BCL = ((past_BLC - level) / spread).transpose(1, 2)
+    def forward(self, history: Tensor) -> Tensor:
+        level = history.mean(dim=1, keepdim=True)
+        spread = ((history - level) ** 2).mean(dim=1, keepdim=True).add(1e-5).sqrt()
+        x_BCL = ((history - level) / spread).transpose(1, 2)
         batch, channels, lookback = x_BCL.shape
         y = self.network(x_BCL.reshape(batch * channels, lookback))  # (B * C, H)
-        return y.reshape(batch, channels, -1).transpose(1, 2) * spread + level
+        y_BHC: Tensor = y.reshape(batch, channels, -1).transpose(1, 2)
+        return y_BHC * spread + level
 
 
 class Rnn(nn.Module):
@@ -53,7 +54,8 @@ class Rnn(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, horizon))
 
     def forward(self, x_BL: Tensor) -> Tensor:
-        x_BNP = x_BL[:, x_BL.shape[1] % self.patch :].unflatten(1, (-1, self.patch))
+        x_BL = x_BL[:, x_BL.shape[1] % self.patch :]  # whole patches, the latest
+        x_BNP = x_BL.reshape(x_BL.shape[0], -1, self.patch)
         _, last = self.memory(torch.relu(self.embed(x_BNP)))
         return self.head(last[-1])  # type: ignore[no-any-return]
 
@@ -87,9 +89,9 @@ class WithInterval(nn.Module):
     def __init__(self, network: nn.Module, low_HC: Tensor, high_HC: Tensor) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("low", low_HC)
-        self.register_buffer("high", high_HC)
+        self.register_buffer("below", low_HC)  # not `low`, which is an output: the exporter would use the name twice
+        self.register_buffer("above", high_HC)
 
-    def forward(self, past_BLC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean = self.network(past_BLC)
-        return mean, mean + self.low, mean + self.high
+    def forward(self, history: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean = self.network(history)
+        return mean, mean + self.below, mean + self.above

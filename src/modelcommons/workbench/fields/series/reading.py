@@ -1,8 +1,8 @@
-"""reading: tables with a time column become regular series; every line that cannot be used is counted with its place."""
+"""reading: tables with a time column become regular series; a line that cannot be used is counted, with its place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -19,7 +19,17 @@ from modelcommons.workbench.task import BadRow, Column, Reading, Row, Source, So
 TIME_NAMES = ("time", "date", "datetime", "timestamp", "ds", "year", "month", "day", "period")
 SERIES_NAMES = ("series", "unique_id", "series_id", "item_id")
 PARTS = ("train", "validation", "test")
-MOST_GAPS = 3  # missing steps for each one that is there, in months, weeks, ...: more is not one regular series
+MOST_GAPS = 3  # missing steps for each one that is there; with more it is not one regular series
+SHOWN = 5  # bad rows kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    """Which column is what."""
+
+    time: str
+    series: str | None
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +43,38 @@ class _Piece:
     table: Table
     part: int  # index into PARTS; -1 where the file says nothing
 
-    def where(self, at: int) -> str:
-        return self.table.where(int(self.lines[at]))
-
 
 @dataclass(frozen=True, slots=True)
-class _Roles:
-    """Which column is what."""
+class _Lines:
+    """All lines of one series in time order; `places` leads back to the file."""
 
-    time: str
-    series: str | None
-    values: tuple[str, ...]
+    name: str
+    times: np.ndarray
+    values: np.ndarray
+    parts: np.ndarray
+    places: Sequence[tuple[Table, int]]
+
+    @classmethod
+    def of(cls, name: str, pieces: Sequence[_Piece]) -> _Lines:
+        times = np.concatenate([piece.times for piece in pieces])
+        values = np.concatenate([piece.values for piece in pieces])
+        parts = np.concatenate([np.full(len(piece.times), piece.part) for piece in pieces])
+        places = [(piece.table, at) for piece in pieces for at in piece.lines.tolist()]
+        order = np.argsort(times, kind="stable")
+        return cls(name, times[order], values[order], parts[order], [places[at] for at in order.tolist()])
+
+    def where(self, at: int) -> str:
+        table, line = self.places[at]
+        return table.where(line)
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the file had them in time order."""
+        return all(a[1] < b[1] for a, b in zip(self.places, self.places[1:], strict=False) if a[0] is b[0])
+
+    def take(self, which: np.ndarray) -> _Lines:
+        places = [self.places[at] for at in which.tolist()]
+        return _Lines(self.name, self.times[which], self.values[which], self.parts[which], places)
 
 
 def read(source: Source, columns: Mapping[str, str], options: Options) -> Reading:
@@ -57,37 +88,47 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
         raise DataError(
             f"Expected {', '.join(tables.SUFFIXES)} files with a time column in {source.name}; found none of them."
         )
-    read_files = [(file, tables.read([source.folder / file.path])) for file in files]
-    roles = _roles(read_files[0][1], columns, options)
-    pieces: list[_Piece] = []
-    bad: list[BadRow] = []
-    num_bad = 0
-    for file, table in read_files:
-        found, table = _pieces(file, table, roles)
-        pieces += found
-        bad += [BadRow(line.where, line.reason) for line in table.bad]
-        num_bad += table.num_bad
+    found = [tables.read([source.folder / file.path]) for file in files]
+    report, roles = found[0], _roles(found[0], columns, options)
+    usable = [_usable(table, roles) for table in found]
     by_name: dict[str, list[_Piece]] = {}
-    for piece in pieces:
-        by_name.setdefault(piece.name, []).append(piece)
-    frequency = _frequency(by_name)
-    notes: list[str] = []
-    series = []
-    for name, mine in by_name.items():
-        one, doubles = _series(name, mine, frequency, options, notes)
-        series.append(one)
-        bad += doubles
-        num_bad += len(doubles)
-    panel = Panel(tuple(series), roles.values, frequency, options.horizon)
-    num_read = sum(table.num_read for _, table in read_files)
+    for file, table in zip(files, usable, strict=True):
+        for piece in _pieces(file, table, roles):
+            by_name.setdefault(piece.name, []).append(piece)
+    every = [_Lines.of(name, pieces) for name, pieces in by_name.items()]
+    frequency = _frequency(every)
+    doubles = [_doubles(lines) for lines in every]
+    bad = [BadRow(line.where, line.reason) for table in usable for line in table.bad] + [
+        d for some in doubles for d in some
+    ]
+    series = tuple(_series(lines, frequency, options) for lines in every)
+    panel = Panel(series, roles.values, frequency, options.horizon)
     return Reading(
-        _parts(panel),
-        _report(read_files[0][1], roles),
-        tuple(bad[:5]),
-        num_bad,
-        num_read,
-        (f"one step is one {frequency}", *notes),
+        parts=_parts(panel),
+        columns=_report(report, roles),
+        bad=tuple(bad[:SHOWN]),
+        num_bad=sum(table.num_bad for table in usable) + sum(map(len, doubles)),
+        num_read=sum(table.num_read for table in usable),
+        notes=(
+            f"one step is one {frequency}",
+            *(note for lines, one in zip(every, series, strict=True) for note in _notes(lines, one)),
+        ),
     )
+
+
+def read_history(path: Path, options: Options) -> list[Row]:
+    """One row for each series of a table, all of it known: what comes next is asked for."""
+    file = SourceFile(path.name, path.stat().st_size, "")
+    reading = read(Source(path.name, path.parent, (file,), ""), {}, options)
+    if reading.num_bad:
+        raise DataError(f"{reading.bad[0].where}: {reading.bad[0].reason}. Mend the file, or leave the line out.")
+    panel = cast(Windows, next(iter(reading.parts.values()))).panel
+    rows = []
+    for series in panel.series:
+        end = len(series.times)
+        start = panel.frequency.times(series.times[-1], 2)[1]
+        rows.append(Row(series.name, History(fill(series, (end, end, end)).values, start), None, series.name))
+    return rows
 
 
 # --- columns --------------------------------------------------------------------------------------------------------
@@ -115,7 +156,7 @@ def _find_time(table: Table) -> str:
         if table.kinds[name] == "time" or name.strip().lower() in TIME_NAMES:
             return name
     first = table.columns[0]
-    if bool((~np.isnat(read_times(table, first))).all()) and table.kinds[first] != "number":
+    if table.kinds[first] != "number" and not bool(np.isnat(read_times(table, first)).any()):
         return first
     raise DataError(
         f"Expected a time column; none of {', '.join(table.columns)} is named or looks like one. "
@@ -129,156 +170,144 @@ def _find_series(table: Table, time: str) -> str | None:
         if name.strip().lower() in SERIES_NAMES:
             return name
     words = [name for name in table.columns if name != time and not _is_numeric(table, name)]
-    repeats = len(np.unique(read_times(table, time))) < len(table) if len(words) == 1 else False
-    return words[0] if repeats else None
+    if len(words) == 1 and len(np.unique(read_times(table, time))) < len(table) / 2:
+        return words[0]
+    return None
 
 
 def _is_numeric(table: Table, name: str) -> bool:
     """Numbers, but for a few bad cells; a column of words is none."""
-    return table.kinds[name] in ("integer", "number") or (
-        table.kinds[name] == "text" and len(table) > 0 and float(np.isfinite(table.numbers(name).values).mean()) > 0.5
-    )
+    if table.kinds[name] in ("integer", "number"):
+        return True
+    return table.kinds[name] == "text" and bool((~table.numbers(name).bad).mean() > 0.5)
 
 
 def _report(table: Table, roles: _Roles) -> tuple[Column, ...]:
-    role = {roles.time: "time", roles.series: "series", **dict.fromkeys(roles.values, "target")}
+    role = (
+        dict.fromkeys(roles.values, "target")
+        | {roles.time: "time"}
+        | ({roles.series: "series"} if roles.series else {})
+    )
     return tuple(
         Column(
-            name,
-            "time" if name == roles.time else "number" if name in roles.values else table.kinds[name],
-            role.get(name, "unused"),
-            int(table.missing(name).sum()),
+            name=name,
+            kind={"time": "time", "target": "number"}.get(role.get(name, ""), table.kinds[name]),
+            role=role.get(name, "unused"),
+            missing=int(table.missing(name).sum()),
             example=str(table.row(0, [name])[name]) if len(table) else "",
         )
         for name in table.columns
     )
 
 
-# --- lines to series ------------------------------------------------------------------------------------------------
+# --- lines ----------------------------------------------------------------------------------------------------------
 
 
-def _pieces(file: SourceFile, table: Table, roles: _Roles) -> tuple[list[_Piece], Table]:
-    """The usable lines of one file by series, and the table without the others."""
+def _usable(table: Table, roles: _Roles) -> Table:
+    """The table without lines whose time or number cannot be read."""
     lacking = [name for name in (roles.time, roles.series, *roles.values) if name and name not in table.columns]
     if lacking:
-        raise DataError(f"{file.path} has no column '{lacking[0]}', which other files have.")
+        raise DataError(
+            f"A file has no column '{lacking[0]}', which others have; its columns: {', '.join(table.columns)}."
+        )
     for name in roles.values:
         table = table.refuse(table.numbers(name).bad, f"{name} is not a finite number")
-    table = table.refuse(np.isnat(read_times(table, roles.time)), f"{roles.time} is not a time that can be read")
+    return table.refuse(np.isnat(read_times(table, roles.time)), f"{roles.time} is not a time that can be read")
+
+
+def _pieces(file: SourceFile, table: Table, roles: _Roles) -> list[_Piece]:
+    """The lines of one file by series."""
     times = read_times(table, roles.time)
     values = np.stack([table.numbers(name).values for name in roles.values], axis=1)
     part = PARTS.index(file.split) if file.split in PARTS else -1
     own = "" if part >= 0 else file.path  # files of an official split hold parts of the same series
     if roles.series is None:
-        return [_Piece(own or "series", times, values, np.arange(len(times)), table, part)], table
+        return [_Piece(own or "series", times, values, np.arange(len(times)), table, part)]
     ids = np.array([str(value) for value in table.column(roles.series).to_pylist()])
-    found = []
-    for id in dict.fromkeys(ids.tolist()):
-        mine = np.flatnonzero(ids == id)
-        found.append(_Piece(f"{own}/{id}".strip("/"), times[mine], values[mine], mine, table, part))
-    return found, table
+    by_id = {id: np.flatnonzero(ids == id) for id in dict.fromkeys(ids.tolist())}
+    return [
+        _Piece(f"{own}/{id}".strip("/"), times[mine], values[mine], mine, table, part) for id, mine in by_id.items()
+    ]
 
 
-def _frequency(by_name: Mapping[str, list[_Piece]]) -> Frequency:
+def _doubles(lines: _Lines) -> list[BadRow]:
+    """Lines whose time stamp came before; the first one stands."""
+    again = np.flatnonzero(lines.times[1:] == lines.times[:-1]) + 1
+    return [
+        BadRow(lines.where(at), f"time stamp {_text(lines.times[at])} came before, expected it once")
+        for at in again.tolist()
+    ]
+
+
+# --- series ---------------------------------------------------------------------------------------------------------
+
+
+def _frequency(every: Sequence[_Lines]) -> Frequency:
     """The step of the longest series; the others are laid on the same."""
-    longest = max(by_name.values(), key=lambda pieces: sum(len(piece.times) for piece in pieces), default=[])
-    times = np.unique(np.concatenate([piece.times for piece in longest])) if longest else np.array([])
+    times = np.unique(max((lines.times for lines in every), key=len, default=np.array([], "datetime64[s]")))
     if len(times) < 3:
         raise DataError(f"Expected at least 3 time steps; {len(times)} can be used. Check the time column.")
     return find_frequency(times)
 
 
-def _series(
-    name: str, pieces: list[_Piece], frequency: Frequency, options: Options, notes: list[str]
-) -> tuple[Series, list[BadRow]]:
-    """Lines in time order on the grid of `frequency`, and those whose time stamp came twice (the first one stands)."""
-    times = np.concatenate([piece.times for piece in pieces])
-    places = [(piece, at) for piece in pieces for at in range(len(piece.times))]
-    order = np.argsort(times, kind="stable")
-    times = times[order]
-    if not bool((np.diff(order) > 0).all()):
-        notes.append(f"{name}: lines were not in time order and were sorted")
-    double = np.concatenate([[False], times[1:] == times[:-1]])
-    bad = []
-    for at in order[double].tolist():
-        piece, line = places[at]
-        bad.append(BadRow(piece.where(line), f"time stamp {_text(piece.times[line])} came before; expected it once"))
-    order, times = order[~double], times[~double]
-    steps, on_grid = frequency.steps(times)
+def _series(lines: _Lines, frequency: Frequency, options: Options) -> Series:
+    """The values on the grid of `frequency`."""
+    lines = lines.take(np.flatnonzero(np.concatenate([[True], lines.times[1:] != lines.times[:-1]])))
+    steps, on_grid = frequency.steps(lines.times)
     if not bool(on_grid.all()):
-        piece, line = places[int(order[np.argmin(on_grid)])]
+        at = int(np.argmin(on_grid))
         raise DataError(
-            f"Expected one time step ({frequency}) all along {name}; {_text(piece.times[line])} at {piece.where(line)} "
-            f"lies between two steps ({int((~on_grid).sum()):,} lines do). Resample the series to a regular step."
+            f"Expected one time step ({frequency}) all along {lines.name}; {_text(lines.times[at])} at "
+            f"{lines.where(at)} lies between two steps ({int((~on_grid).sum()):,} lines do). "
+            "Resample the series to a regular step."
         )
-    num_steps = int(steps[-1]) + 1
-    values = np.concatenate([piece.values for piece in pieces])[order]
-    _check_gaps(name, num_steps, int((~np.isnan(values).any(axis=1)).sum()), frequency, options, notes)
-    full = np.full((num_steps, values.shape[1]), np.nan)
-    full[steps] = values
-    parts = np.concatenate([np.full(len(piece.times), piece.part) for piece in pieces])[order]
-    known = ~np.isnan(full).any(axis=1)
-    return Series(name, frequency.times(times[0], num_steps), full, known, _official(name, parts, steps)), bad
-
-
-def _check_gaps(
-    name: str, num_steps: int, num_known: int, frequency: Frequency, options: Options, notes: list[str]
-) -> None:
-    missing = num_steps - num_known
-    if not missing:
-        return
-    if options.gaps == "refuse" or missing > MOST_GAPS * num_known:
+    num_steps, num_known = int(steps[-1]) + 1, int((~np.isnan(lines.values).any(axis=1)).sum())
+    if num_steps > num_known * (1 + MOST_GAPS) or (options.gaps == "refuse" and num_steps > num_known):
         raise DataError(
-            f"Expected a value for each {frequency} of {name}; {missing:,} of {num_steps:,} are missing. "
-            "Fill them, or allow data.options.gaps: interpolate."
-            if missing <= MOST_GAPS * num_known
-            else f"Expected a regular series; {name} has values for only {num_known:,} of {num_steps:,} steps "
-            f"(one {frequency} each). Check the time column."
+            f"Expected a value for each {frequency} of {lines.name}; {num_steps - num_known:,} of {num_steps:,} are "
+            "missing. Fill them, or (where they are few) allow data.options.gaps: interpolate."
         )
-    notes.append(
-        f"{name}: {missing:,} of {num_steps:,} steps missing, interpolated; windows that ask for them are not scored"
-    )
+    values = np.full((num_steps, lines.values.shape[1]), np.nan)
+    values[steps] = lines.values
+    known = ~np.isnan(values).any(axis=1)
+    times = frequency.times(lines.times[0], num_steps)
+    return Series(lines.name, times, values, np.asarray(known), _official(lines, steps))
 
 
-def _official(name: str, parts: np.ndarray, steps: np.ndarray) -> tuple[int, int, int] | None:
+def _official(lines: _Lines, steps: np.ndarray) -> tuple[int, int, int] | None:
     """Ends of train, validation and test where the files say so."""
-    if parts.max(initial=-1) < 0:
+    parts = lines.parts
+    if parts.max() < 0:
         return None
     if parts.min() < 0 or bool((np.diff(parts) < 0).any()):
-        raise DataError(f"{name}: expected the training file to end before the validation and test files begin.")
-    ends = [int(steps[parts <= part][-1]) + 1 if (parts <= part).any() else 0 for part in range(3)]
+        raise DataError(
+            f"{lines.name}: expected the training steps to end before those of validation and test begin; they overlap."
+        )
+    ends = [int(steps[parts <= part][-1]) + 1 if bool((parts <= part).any()) else 0 for part in range(3)]
     return ends[0], ends[1], ends[2]
+
+
+def _notes(lines: _Lines, series: Series) -> list[str]:
+    missing = int((~series.known).sum())
+    notes = [] if lines.is_sorted else [f"{lines.name}: lines were not in time order and were sorted"]
+    if missing:
+        steps = f"{missing:,} of {len(series.known):,} steps missing"
+        notes.append(f"{lines.name}: {steps}, interpolated; windows that ask for them are not scored")
+    return notes
 
 
 def _parts(panel: Panel) -> dict[str, Windows]:
     """Windows as they were read: in one, or by official part."""
-    if any(series.bounds is None for series in panel.series):
-        return {"all": windows(panel, [1] * len(panel.series), [len(series.times) for series in panel.series])}
     bounds = [series.bounds for series in panel.series if series.bounds]
+    if len(bounds) < len(panel.series):
+        return {"all": windows(panel, [1] * len(panel.series), [len(series.times) for series in panel.series])}
     starts, found = [1] * len(bounds), {}
     for part, name in enumerate(PARTS):
         ends = [bound[part] for bound in bounds]
-        made = windows(panel, starts, ends)
-        if len(made):
-            found[name] = made
+        found[name] = windows(panel, starts, ends)
         starts = ends
-    return found
+    return {name: part for name, part in found.items() if len(part)}
 
 
 def _text(time: np.datetime64) -> str:
     return str(time).replace("T", " ")
-
-
-def read_history(path: Path, options: Options) -> list[Row]:
-    """One row for each series of a table, all of it known: what comes next is asked for."""
-    file = SourceFile(path.name, path.stat().st_size, "")
-    reading = read(Source(path.name, path.parent, (file,), ""), {}, options)
-    if reading.num_bad:
-        raise DataError(f"{reading.bad[0].where}: {reading.bad[0].reason}. Mend the file, or leave the line out.")
-    panel = cast(Windows, next(iter(reading.parts.values()))).panel
-    ends = {series.name: len(series.times) for series in panel.series}
-    filled = [fill(series, (ends[series.name],) * 3) for series in panel.series]
-    return [
-        Row(series.name, History(series.values, panel.frequency.times(series.times[-1], 2)[1]), None, series.name)
-        for series in filled
-    ]

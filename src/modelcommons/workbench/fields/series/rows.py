@@ -48,10 +48,10 @@ class Scale:
     std: np.ndarray
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        return (values - self.mean) / self.std
+        return np.asarray((values - self.mean) / self.std)
 
     def undo(self, values: np.ndarray) -> np.ndarray:
-        return values * self.std + self.mean
+        return np.asarray(values * self.std + self.mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,11 @@ class Windows:
         return f"{series.name}@{str(moment).replace('T', ' ')}"
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` indices, evenly spaced from first to last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
 def blocks(windows: Windows) -> list[np.ndarray]:
     """The steps that the windows of each series touch, from the first one read to the last target: (time, channels)."""
     found = []
@@ -162,8 +167,8 @@ def split(panel: Panel, how: Split, options: Options) -> Parts:
     for name, part in (("training", train), ("validation", validation), ("test", test)):
         if not len(part):
             raise DataError(
-                f"Expected at least one window of {panel.horizon} steps in the {name} part; there is none without gaps. "
-                "Give more data, or a smaller data.options.horizon."
+                f"Expected at least one window of {panel.horizon} steps in the {name} part; there is none "
+                "without gaps. Give more data, or a smaller data.options.horizon."
             )
     return Parts(train, validation, test, _how(panel, bounds, how))
 
@@ -184,8 +189,8 @@ def _bounds(series: Series, how: Split, horizon: int) -> tuple[int, int, int]:
         start = middle - max(round(middle * how.validation), horizon)
     if start < 2 * horizon:
         raise DataError(
-            f"Expected at least {2 * horizon} training steps to forecast {horizon}; {series.name} leaves {max(start, 0)} "
-            f"of its {num_steps:,}. Give more data, or a smaller data.options.horizon."
+            f"Expected at least {2 * horizon} training steps to forecast {horizon}; {series.name} leaves "
+            f"{max(start, 0)} of its {num_steps:,}. Give more data, or a smaller data.options.horizon."
         )
     return start, middle, end
 
