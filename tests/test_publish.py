@@ -8,13 +8,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import made_up
 import pytest
+from huggingface_hub import ModelCard
 from small_hub import READ_ONLY, TOKEN, SmallHub, small_hub
 
-from modelcommons.errors import CommonsError, NotFound, UsageError
+from modelcommons.errors import CommonsError, Forged, LicenceError, NotFound, UsageError
+from modelcommons.formats import card
 from modelcommons.workbench import folder as folders
-from modelcommons.workbench.folder import replacing
+from modelcommons.workbench.engine.progress import Silent
+from modelcommons.workbench.folder import RunFolder, replacing
+from modelcommons.workbench.stages.publish import Published, publish
 from modelcommons.workbench.stages.upload import upload
 
 
@@ -214,3 +220,85 @@ def test_a_branch_that_moved_is_not_overwritten(hub: SmallHub, model: Path, monk
     with pytest.raises(UsageError, match="changed by someone else"):
         send(model)
     assert theirs.head[1]["notes.txt"] == b"theirs" and theirs.head[1]["config.json"] == b"{}"
+
+
+# --- the whole stage ------------------------------------------------------------------------------------------------
+
+
+def run(folder: Path, licence: str = "cc-by-4.0", **wish: Any) -> Published:
+    return publish(
+        object(),  # type: ignore[arg-type]  # a task without any optional ability
+        made_up.got(licence), made_up.prepared(), made_up.tuned(), made_up.scored(), made_up.explained(),
+        made_up.shrunk(), made_up.recipe(**wish), RunFolder(folder), Silent(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    return made_up.run_folder(tmp_path / "run")
+
+
+FOLDER = {
+    "config.json", "model.safetensors", "README.md", "recipe.yaml", "report.html", "onnx/model_int8.onnx",
+    "predictions/model.jsonl.gz", "predictions/seed-1.jsonl.gz", "predictions/seed-2.jsonl.gz",
+    "predictions/baseline.jsonl.gz", "predictions/onnx/model_int8.jsonl.gz", "receipts/model.json",
+    "receipts/seed-1.json", "receipts/seed-2.json", "receipts/onnx/model_int8.json",
+}  # fmt: skip
+
+
+def test_the_folder_holds_all_that_was_scored_and_nothing_refused(finished: Path) -> None:
+    done = run(finished)
+    model = finished / "model"
+    assert {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()} == FOLDER
+    assert (model / "model.safetensors").read_text() == "weights 0"
+    assert done == Published("model", "apache-2.0", None, None, 4)
+    front = card.read_front_matter((model / "README.md").read_text())
+    assert front["license"] == "apache-2.0" and front["datasets"] == ["ada/news"] and "onnx" in front["tags"]
+    assert ModelCard.load(model / "README.md").data.eval_results[0].metric_value == 0.9
+
+
+def test_the_same_run_gives_the_same_bytes(finished: Path) -> None:
+    run(finished)
+    first = {path: path.read_bytes() for path in (finished / "model").rglob("*") if path.is_file()}
+    run(finished)
+    assert first == {path: path.read_bytes() for path in (finished / "model").rglob("*") if path.is_file()}
+
+
+def test_a_licence_that_is_unknown_stops_before_anything_is_written(finished: Path) -> None:
+    with pytest.raises(LicenceError, match=r"The licence of the data ada/news is 'other'.*data\.license"):
+        run(finished, licence="other")
+    assert not (finished / "model").exists()
+
+
+def test_a_receipt_that_was_edited_stops_it(finished: Path) -> None:
+    receipt = finished / "evaluate/receipts/model.json"
+    receipt.write_text(receipt.read_text().replace('"sig": "', '"sig": "AAAA'))
+    with pytest.raises(Forged):
+        run(finished)
+    assert not (finished / "model").exists() and not list(finished.glob(".model*"))
+
+
+def test_it_uploads_and_comes_back_whole(hub: SmallHub, finished: Path, tmp_path: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    done = run(finished, repo="ada/news", visibility="public")
+    assert done.commit == hub.repos["ada/news"].head[0] and not hub.repos["ada/news"].private
+    back = Path(snapshot_download("ada/news", endpoint=hub.url, cache_dir=tmp_path / "cache"))
+    assert {path.relative_to(back).as_posix() for path in back.rglob("*") if path.is_file()} == FOLDER
+    assert f"{hub.url}/ada/news/blob/main/receipts/model.json" in (back / "README.md").read_text()
+
+
+def test_data_that_may_not_be_quoted_stay_at_home(hub: SmallHub, finished: Path) -> None:
+    run(finished, licence="cc-by-nd-4.0", repo="ada/news")
+    sent = set(hub.repos["ada/news"].head[1])
+    assert sent == {name for name in FOLDER if not name.startswith("predictions/") and name != "report.html"}
+    assert (finished / "model" / "report.html").is_file()
+
+
+def test_without_a_hub_the_folder_is_complete_all_the_same(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with pytest.raises(NotFound, match="is complete; run the same command again"):
+        run(finished, repo="ada/news")
+    model = finished / "model"
+    assert {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()} == FOLDER

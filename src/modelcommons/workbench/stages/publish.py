@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import modelcommons
 from modelcommons.formats import card, licence, receipt
 from modelcommons.formats.licence import Decision, Work
+from modelcommons.formats.model_folder import MODEL_TYPE, read_config
 from modelcommons.formats.predictions import read
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.folder import RunFolder, replacing
+from modelcommons.workbench.privacy import patterns
 from modelcommons.workbench.recipe import Recipe, dump
 from modelcommons.workbench.stages import report
 from modelcommons.workbench.stages.evaluate import Evaluated, Evaluation
@@ -24,7 +25,7 @@ from modelcommons.workbench.stages.report.sections import Facts, receipt_path
 from modelcommons.workbench.stages.shrink import Shrunk
 from modelcommons.workbench.stages.tune import Tuned
 from modelcommons.workbench.stages.upload import endpoint, upload
-from modelcommons.workbench.task import Draws, Task
+from modelcommons.workbench.task import Draws, HasContent, Task
 
 QUOTES = ("predictions/*", "report.html")  # hold targets and examples: parts of the data
 
@@ -125,6 +126,8 @@ def _facts(
     """All that card and report may say; scores as the receipts in `part` say them."""
     exports = [export.evaluation for export in shrunk.exports if export.accepted]
     shipped = (scored.main, *scored.others, *exports)
+    private = _private(task, data, explained) if "personal-data" in recipe.data.checks else set()
+    examples = tuple(example for example in explained.examples if example.id not in private)
     repo = recipe.publish.repo
     return Facts(
         title=recipe.publish.name or (repo.split("/")[-1] if repo else recipe.name),
@@ -135,7 +138,8 @@ def _facts(
         data=data,
         tuned=tuned,
         scored=scored,
-        explained=explained,
+        explained=replace(explained, examples=examples),
+        num_private=len(private),
         shrunk=shrunk,
         decision=decision,
         receipts={each.name: receipt.read(part / receipt_path(each.name)) for each in shipped},
@@ -175,6 +179,16 @@ def front_matter(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _private(task: Task, data: Prepared, explained: Explained) -> set[str]:
+    """Ids of explained rows in which personal data are found: they are not shown to others."""
+    if not isinstance(task, HasContent):
+        return set()
+    wanted, test = {example.id for example in explained.examples}, data.parts.test
+    rows = [test[index] for index, id in enumerate(test.ids()) if id in wanted]
+    contents = {row.id: task.content(row) for row in rows}
+    return {id for id, content in contents.items() if isinstance(content, str) and patterns.find(content)}
+
+
 def _figures(task: Task, predictions: Path, language: Literal["en", "zh"]) -> tuple[tuple[str, str], ...]:
     if not isinstance(task, Draws):
         return ()
@@ -183,5 +197,4 @@ def _figures(task: Task, predictions: Path, language: Literal["en", "zh"]) -> tu
 
 def _has_transformers(part: Path) -> bool:
     """Whether the folder is one of the transformers library, which then loads it alone."""
-    config = json.loads((part / "config.json").read_text(encoding="utf-8"))
-    return "architectures" in config and "model_type" in config
+    return not str(read_config(part)["model_type"]).startswith(MODEL_TYPE)

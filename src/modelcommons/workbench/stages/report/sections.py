@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from modelcommons.formats.licence import Decision
-from modelcommons.formats.receipt import Interval, Receipt
+from modelcommons.formats.receipt import Interval, Receipt, Result
 from modelcommons.workbench.engine.scoring import Score
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.stages.evaluate import Evaluated
-from modelcommons.workbench.stages.explain import Explained
+from modelcommons.workbench.stages.explain import Explained, ExplainedRow
 from modelcommons.workbench.stages.get import Got, Origin
 from modelcommons.workbench.stages.prepare import Prepared
 from modelcommons.workbench.stages.report import plots
@@ -22,7 +23,6 @@ from modelcommons.workbench.stages.shrink import Export, Shrunk
 from modelcommons.workbench.stages.tune import Tuned
 
 MOST_ROWS = 40  # of a table of classes or slices; the rest is counted
-SURE = 0.05  # a deletion test above this p value has not been passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Facts:
     receipts: Mapping[str, Receipt]  # of every evaluation that is shipped, by its name
     version: str
     has_transformers: bool  # the folder loads with transformers alone
+    num_private: int = 0  # explained rows that are not shown, because personal data were found in them
     figures: tuple[tuple[str, str], ...] = ()  # (title, SVG) of the task's own
 
     @property
@@ -198,6 +199,12 @@ def interval(of: Score | Interval) -> str:
     return f"[{number(of.low)}, {number(of.high)}]"
 
 
+def as_score(result: Result) -> Score:
+    """What a receipt says, as numbers."""
+    low, high = float(result.ci95.low), float(result.ci95.high)
+    return Score(result.metric, float(result.value), result.direction, low, high, result.ci95.method)
+
+
 def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -220,11 +227,11 @@ def _scores(facts: Facts, w: Words) -> Iterator[Block]:
     yield Text(w["scored_on"], {"rows": count(main.num_rows), "how": how, "baseline_name": main.baseline_name}, "note")
     if facts.recipe.evaluate.protocol:
         yield Text(w["protocol"], {"protocol": facts.recipe.evaluate.protocol}, "note")
-    methods = dict.fromkeys(f"{score.metric} {score.method}" for score in main.scores)
+    methods = [f"{r.metric} {r.ci95.method}" for r in facts.receipt.predicate.results]
     yield Text(w["methods"], {"methods": "; ".join(methods)}, "note")
     if main.without_leaked:
         yield Text(w["leaked"], {"count": count(len(facts.data.leaked))}, "warning")
-        pairs = zip(main.scores, main.without_leaked, strict=True)
+        pairs = [(facts.receipt.results[score.metric], score) for score in main.without_leaked]
         yield Table(
             (w["metric"], w["with_leaked"], w["without_leaked"], w["interval"]),
             [(Mono(a.metric), number(a.value), number(b.value), interval(b)) for a, b in pairs],
@@ -248,7 +255,9 @@ def _seeds(facts: Facts, w: Words) -> Iterator[Block]:
     yield Table((w["metric"], w["mean"], w["spread"], w["lowest"], w["highest"]), rows)
     receipts = "; ".join(f"{w['seed']} {run.seed}: {receipt_path(run.name)}" for run in runs)
     yield Text(w["receipt"] + ": {receipts}", {"receipts": receipts}, "note")
-    yield Picture(w["seeds"], plots.seeds({run.seed: run.scores[0] for run in runs}, w))
+    yield Picture(
+        w["seeds"], plots.seeds({run.seed: as_score(facts.receipts[run.name].predicate.results[0]) for run in runs}, w)
+    )
 
 
 def _slices(facts: Facts, w: Words) -> Iterator[Block]:
@@ -365,20 +374,31 @@ def _named(name: str, options: Mapping[str, Any]) -> str:
 
 
 def _explanations(facts: Facts, w: Words) -> Iterator[Block]:
-    explained = facts.explained
+    explained, test = facts.explained, facts.explained.deletion
     if explained.skipped:
         yield Text(w["skipped"], {"why": explained.skipped}, "note")
-        return
-    test = explained.deletion
-    values = {
-        "count": len(explained.examples), "named": number(test.named), "random": number(test.random),
-        "p": p_value(test.p_value), "wins": test.wins,
-    }  # fmt: skip
-    yield Text(w["deletion"], values)
-    if test.p_value > SURE or test.named <= test.random:
-        yield Text(w["deletion_fails"], {}, "warning")
+    if test is not None:
+        values = {
+            "count": test.examples, "named": number(test.named), "random": number(test.random),
+            "p": p_value(test.p_value), "wins": test.wins,
+        }  # fmt: skip
+        yield Text(w["deletion"], values)
+        if not test.holds:
+            yield Text(w["deletion_fails"], {}, "warning")
+    if facts.num_private:
+        yield Text(w["spared"], {"count": facts.num_private}, "note")
+    if facts.decision.quotes and any(_strongest(example) for example in explained.examples):
+        rows = [(example.id, example.answer, example.target, _strongest(example)) for example in explained.examples]
+        yield Table((w["example"], w["answer"], w["target"], w["features"]), rows)
     for example in explained.examples:
-        yield Example(f"{example.id} · {w['answer']}: {example.answer} · {w['target']}: {example.target}", example.html)
+        target = f" · {w['target']}: {example.target}" if example.target else ""
+        yield Example(f"{example.id} · {w['answer']}: {example.answer}{target}", example.html)
+
+
+def _strongest(example: ExplainedRow) -> str:
+    """By name; a `part 12` of a picture says nothing without the picture."""
+    names = [feature.name for feature in example.top if feature.weight > 0]
+    return ", ".join(name for name in names if not re.fullmatch(r"part \d+", name))
 
 
 def _exports(facts: Facts, w: Words) -> Iterator[Block]:
@@ -402,7 +422,8 @@ def _parent(facts: Facts, w: Words) -> Sequence[str]:
 
 
 def _export(facts: Facts, export: Export, w: Words) -> Sequence[str]:
-    first = export.evaluation.scores[0]
+    own = facts.receipts.get(export.evaluation.name)  # what is not shipped has none here
+    first = as_score(own.predicate.results[0]) if own else export.evaluation.scores[0]
     state = w["shipped"] if export.accepted else w["refused"]
     return (
         Mono(export.path), size(export.size_bytes), _times(export.latency_ms), number(first.value), interval(first),

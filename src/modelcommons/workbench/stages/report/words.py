@@ -122,7 +122,7 @@ WORDS: dict[str, dict[str, str]] = {
         "answer": "answer",
         "target": "right answer",
         "features": "what spoke for it most",
-        "examples_in_report": "The examples themselves are in `report.html`.",
+        "spared": "{count} explained rows are not shown, because personal data were found in them.",
         # shrink
         "shrink": "Exports",
         "shrink_text": (
@@ -268,7 +268,7 @@ WORDS: dict[str, dict[str, str]] = {
         "answer": "回答",
         "target": "正确答案",
         "features": "最有利于该回答的部分",
-        "examples_in_report": "示例本身见 `report.html`。",
+        "spared": "有 {count} 条已解释的数据含有个人信息，故不展示。",
         "shrink": "导出",
         "shrink_text": "每个导出文件都由与原模型相同的函数评分，并逐行与之比较。",
         "file": "文件",
