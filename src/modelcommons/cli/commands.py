@@ -25,7 +25,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.", show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as tune.epochs=3.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as tune.epochs=3.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
@@ -62,7 +62,7 @@ def tasks(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
 @app.command()
 def init(
     task: Annotated[str, typer.Argument(metavar="TASK", help="See `commons tasks`.", show_default=False)],
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="Where to write it.")] = Path("recipe.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Where to write it.")] = Path("recipe.yaml"),
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -180,11 +180,13 @@ def _line(event: Any) -> int:
 
 
 def _hint(problem: str) -> str:
-    """PyYAML's words, and what to do about the two mistakes people make."""
+    """PyYAML's words, and what to do about the mistakes people make most."""
     if "'\\t'" in problem:
         return f"{problem}; indent with spaces, not tabs"
     if "mapping values are not allowed" in problem:
         return f"{problem}; put quotes around a text that has a colon, or indent the key like those above it"
+    if "but got '{'" in problem:
+        return f"{problem}; inside {{ }} put quotes around a text with braces, or write it on a line of its own"
     return problem
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from modelcommons.errors import NotFound, RecipeError
 from modelcommons.formats.checked import check, dotted, near, place
 from modelcommons.formats.yaml import At
-from modelcommons.workbench import fields
+from modelcommons.workbench import fields, protocols
 from modelcommons.workbench.recipe import ModelChoice, Recipe
 from modelcommons.workbench.task import Exports, Slices, Task
 
@@ -16,13 +16,18 @@ def resolve(recipe: Recipe) -> Task:
     """The recipe's task, after every name in the recipe that belongs to the task was checked.
 
     Raises:
-        RecipeError: no such task, architecture, option, column role or slice; with file, line and what was meant.
+        RecipeError: no such task, architecture, option, column role, slice or protocol; the message has file and line.
         MissingPackage: the task's field is not installed.
     """
     try:
         task = fields.find(recipe.task)
     except NotFound as error:
-        raise RecipeError(f"{place(recipe.places, ('task',))}task: {error}") from None
+        raise _wrong(recipe, ("task",), str(error)) from None
+    try:
+        if recipe.evaluate.protocol:
+            protocols.find(recipe.evaluate.protocol)
+    except NotFound as error:
+        raise _wrong(recipe, ("evaluate", "protocol"), str(error)) from None
     check(task.options, dict(recipe.data.options), recipe.places, ("data", "options"))
     for role in recipe.data.columns:
         _known(recipe, ("data", "columns", role), role, "column role", task, task.roles)

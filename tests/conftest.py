@@ -1,0 +1,35 @@
+"""what every test may rely on: no network but loopback (pyproject.toml), a home of its own, real data where it is."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+# before anything is imported: one thread for each of the processes; nothing written into, or read from, a real home
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+HOME = tempfile.mkdtemp(prefix="commons-test-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "HF_HOME"):
+    os.environ[name] = f"{HOME}/{name.lower()}"
+os.environ["MPLCONFIGDIR"] = str(ROOT / ".pytest_cache" / "matplotlib")  # its font list takes seconds to make
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """The folder of a real data set in ../shared/data; the test is skipped where it is not there."""
+
+    def find(name: str) -> Path:
+        if not (DATA / name).is_dir():
+            pytest.skip(f"needs the real data in ../shared/data/{name}")
+        return DATA / name
+
+    return find

@@ -1,0 +1,146 @@
+"""the arrows: which room may import which, imports hidden in functions included; and what is loaded when."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelcommons.workbench import fields
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+
+# room -> rooms it may import besides itself; a change of this table is a change of architecture (ARCHITECTURE.md has
+# it in words). The longest name that fits a module is its room.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "formats": {"errors"},
+    "workbench.engine": {"errors"},
+    "workbench.task": {"workbench.engine"},
+    "workbench.folder": {"errors"},
+    "workbench.recipe": {"errors", "formats", "workbench.engine", "workbench.task"},
+    "workbench.sources": {"errors", "formats", "workbench.task"},
+    "workbench.protocols": {"errors", "formats"},
+    "workbench.privacy": {"errors", "formats", "workbench.engine"},
+    "workbench.fields": {"errors", "workbench.task"},  # the table of tasks
+    "workbench.fields.*": {"errors", "formats", "workbench.engine", "workbench.task"},
+    "workbench.stages": {
+        "", "errors", "formats", "workbench.engine", "workbench.task", "workbench.folder", "workbench.recipe",
+        "workbench.sources", "workbench.protocols", "workbench.privacy",
+    },
+    "workbench": {"*"},  # run, serve, verify, diff, plan, resolve: all of the workbench, never the command line
+    "cli": {"*"},
+    "": {"errors", "workbench", "workbench.engine", "workbench.recipe"},  # the public names
+}  # fmt: skip
+HEAVY = ("torch", "transformers", "datasets", "fastapi", "pyarrow", "pandas", "matplotlib", "sklearn", "scipy", "peft")
+
+
+def room(module: str) -> str:
+    """The room of a module: `modelcommons.workbench.fields.text.rows` -> `workbench.fields.text`."""
+    parts = module.split(".")[1:]
+    if parts[:2] == ["workbench", "fields"] and len(parts) > 2:
+        return ".".join(parts[:3])
+    for length in range(len(parts), 0, -1):
+        if (name := ".".join(parts[:length])) in ROOMS:
+            return name
+    return ""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted((SOURCE / "modelcommons").rglob("*.py")):
+        yield ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Every module of ours that a file imports, wherever in it, with the line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.startswith("modelcommons"))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative imports hide where an arrow goes"
+            if (node.module or "").startswith("modelcommons"):
+                yield from ((node.lineno, _target(str(node.module), alias.name)) for alias in node.names)
+
+
+def _target(module: str, name: str) -> str:
+    """`from modelcommons.workbench import fields` imports a module, not a name in one."""
+    path = SOURCE.joinpath(*module.split("."), name)
+    return f"{module}.{name}" if path.is_dir() or path.with_suffix(".py").is_file() else module
+
+
+def allowed(importer: str, imported: str) -> bool:
+    a, b = room(importer), room(imported)
+    if a == b:
+        return True
+    if imported == "modelcommons.cli" or b == "cli":
+        return False
+    rule = ROOMS["workbench.fields.*"] if a.startswith("workbench.fields.") else ROOMS[a]
+    return "*" in rule or b in rule
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {room(name) or 'modelcommons'} may not import {imported}"
+        for name, path in modules()
+        for line, imported in imports(path)
+        if not allowed(name, imported)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("modelcommons.workbench.stages.tune", "modelcommons.workbench.fields.text.rows"),
+        ("modelcommons.workbench.fields.text.rows", "modelcommons.workbench.fields.image.rows"),
+        ("modelcommons.workbench.fields.text.rows", "modelcommons.workbench.recipe"),
+        ("modelcommons.workbench.engine.train", "modelcommons.workbench.task"),
+        ("modelcommons.formats.card", "modelcommons.workbench.recipe"),
+        ("modelcommons.workbench.run", "modelcommons.cli"),
+    ],
+)
+def test_a_forbidden_arrow_is_seen(importer: str, imported: str) -> None:
+    assert not allowed(importer, imported)
+
+
+def test_no_field_is_named_outside_the_table() -> None:
+    named = {module.split(".")[0] for module in fields.TASKS.values()}
+    for name, path in modules():
+        if room(name).startswith("workbench.fields"):
+            continue
+        for line, imported in imports(path):
+            assert not any(f".fields.{field}" in imported for field in named), f"{path}:{line} names {imported}"
+
+
+def loaded(code: str) -> set[str]:
+    """The packages that a fresh Python has loaded after `code`."""
+    program = f"{code}\nimport sys; print(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import modelcommons",
+        "import modelcommons.cli",
+        "import modelcommons.workbench.recipe, modelcommons.workbench.resolve",
+        *(f"from modelcommons.workbench import fields; fields.find({name!r})" for name in fields.TASKS),
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(code: str) -> None:
+    assert not loaded(code) & set(HEAVY)
+
+
+def test_help_loads_next_to_nothing() -> None:
+    code = "import sys\nfrom modelcommons.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    assert not loaded(code) & {*HEAVY, "numpy", "pydantic", "rich", "yaml", "huggingface_hub", "cryptography"}
+
+
+def test_a_heavy_import_would_be_seen() -> None:
+    assert "pyarrow" in loaded("import modelcommons, pyarrow")
