@@ -1,6 +1,6 @@
 """Fashion-MNIST from recipe to signed model, once per seed: test accuracy with interval, minutes, parameters, machine.
 
-    python benchmarks/fashion_mnist.py --data ../shared/data/fashion_mnist --seeds 0 1 2
+python benchmarks/fashion_mnist.py --data ../shared/data/fashion_mnist --seeds 0 1 2
 """
 
 from __future__ import annotations
@@ -66,10 +66,8 @@ def machine() -> str:
     """Processor, cores, Python and torch."""
     import torch
 
-    model = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
     return f"{model}, {os.cpu_count()} cores · Python {platform.python_version()} · torch {torch.__version__}"
 
 

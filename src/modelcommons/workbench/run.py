@@ -95,8 +95,7 @@ def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) ->
 
 def default_folder(recipe: Recipe) -> Path:
     """`runs/<name>-<8 digits>`: the same model-making sections, the same folder, wherever the recipe is changed else."""
-    made_of = recipe.model_dump(mode="json", by_alias=True, include=set(MODEL))
-    return Path("runs") / f"{recipe.name}-{sha256(canonical(made_of))[:8]}"
+    return Path("runs") / f"{recipe.name}-{recipe.digest(MODEL)[:8]}"
 
 
 def _once(name: str, kind: type[Value], work: Callable[[], Value], folder: RunFolder, key: str) -> Value:
@@ -117,7 +116,7 @@ def _key(name: str, recipe: Recipe, got: Got, data: Prepared) -> str:
         canonical(
             {
                 "stage": name,
-                "recipe": recipe.model_dump(mode="json", by_alias=True, include=set(DEPENDS[name])),
+                "recipe": recipe.digest(DEPENDS[name]),
                 "data": got.source.sha256,
                 "split": dict(data.ids_sha256),
                 "models": [origin and origin.sha256 for origin in got.origins],

@@ -44,7 +44,7 @@ def load(path: str | Path, variant: str = "") -> Served:
     folder = find_folder(path)
     task = find_task(folder)
     recipe = folder / "recipe.yaml"
-    options = task.options.model_validate(load_recipe(recipe).data.options if recipe.is_file() else {})
+    options = task.options.model_validate(load_resolved(recipe).data.options if recipe.is_file() else {})
     try:
         return Served(folder, task, task.load(folder, variant), options)
     except ModuleNotFoundError as error:
@@ -66,7 +66,7 @@ def find_folder(path: str | Path) -> Path:
 def find_task(folder: Path) -> Task:
     """The task of a model folder, as its recipe, config or card says."""
     if (folder / "recipe.yaml").is_file():
-        return fields.find(load_recipe(folder / "recipe.yaml").task)
+        return fields.find(load_resolved(folder / "recipe.yaml").task)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

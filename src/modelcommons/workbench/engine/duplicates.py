@@ -84,14 +84,9 @@ def near(contents: Contents) -> np.ndarray:
     first = contents[0] if len(contents) else b""
     if isinstance(first, bytes) and not PICTURE.match(first):
         return np.empty((0, 2), np.int64)
-    if isinstance(first, str):
-        pairs, alike = _buckets(_signatures(contents).view(np.dtype((np.void, 4 * BAND)))), _similar_texts
-    else:
-        hashes = _hashes(contents)
-        pairs, alike = _buckets(hashes.view(np.uint16)), _similar_pictures
-        pairs = pairs[np.bitwise_count(hashes[pairs[:, 0], 0] ^ hashes[pairs[:, 1], 0]) <= FAR_BITS]
-    kept = [pair for pair in pairs.tolist() if alike(contents[pair[0]], contents[pair[1]])]
-    return np.array(kept, np.int64).reshape(-1, 2)
+    pairs = _near_texts(contents) if isinstance(first, str) else _near_pictures(contents)
+    different = [pair for pair in pairs.tolist() if _normal(contents[pair[0]]) != _normal(contents[pair[1]])]
+    return np.array(different, np.int64).reshape(-1, 2)
 
 
 def _normal(content: Content) -> bytes:
@@ -116,6 +111,18 @@ def _buckets(bands: np.ndarray) -> np.ndarray:
 
 
 # --- texts ----------------------------------------------------------------------------------------------------------
+
+
+def _near_texts(contents: Contents) -> np.ndarray:
+    pairs = _buckets(_signatures(contents).view(np.dtype((np.void, 4 * BAND))))
+    similar = [_similarity(contents[a], contents[b]) >= SIMILAR for a, b in pairs.tolist()]
+    return np.asarray(pairs[np.array(similar, bool)])
+
+
+def _similarity(a: Content, b: Content) -> float:
+    """Share of shingles that two texts have in common (Jaccard)."""
+    one, two = _shingles(_folded(a)), _shingles(_folded(b))
+    return len(one & two) / len(one | two)
 
 
 def _folded(content: Content) -> str:
@@ -168,11 +175,6 @@ def _densified(least: np.ndarray) -> np.ndarray:
     return filled
 
 
-def _similar_texts(a: Content, b: Content) -> bool:
-    one, two = _shingles(_folded(a)), _shingles(_folded(b))
-    return _normal(a) != _normal(b) and len(one & two) >= SIMILAR * len(one | two)
-
-
 def _shingles(text: str) -> set[str]:
     return {text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)}
 
@@ -180,20 +182,28 @@ def _shingles(text: str) -> set[str]:
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
-def _hashes(contents: Contents) -> np.ndarray:
-    """Difference hash: which of two neighbours is brighter, on 8 x 9 areas; shape (rows, 1), uint64."""
-    bits = np.stack([_brighter(_grey(contents[index])) for index in range(len(contents))])
-    return np.packbits(bits, axis=1).view(np.uint64)
+def _near_pictures(contents: Contents) -> np.ndarray:
+    hashes = np.empty((len(contents), 1), np.uint64)
+    small = np.empty((len(contents), SIDE * SIDE), np.uint8)
+    for index in range(len(contents)):
+        grey = _grey(contents[index])
+        hashes[index] = _hash(grey)
+        small[index] = _reduced(grey, SIDE, SIDE).round().ravel()
+    pairs = _buckets(hashes.view(np.uint16))
+    a, b = pairs.T
+    close = np.bitwise_count(hashes[a, 0] ^ hashes[b, 0]) <= FAR_BITS
+    pairs = pairs[close]
+    alike = [
+        np.abs(small[some[:, 0]].astype(np.int16) - small[some[:, 1]]).mean(axis=1) <= ALIKE
+        for some in np.array_split(pairs, len(pairs) // AT_ONCE + 1)
+    ]
+    return np.asarray(pairs[np.concatenate(alike)])
 
 
-def _brighter(grey: np.ndarray) -> np.ndarray:
-    small = _reduced(grey, 8, 9)
-    return np.asarray(small[:, 1:] > small[:, :-1]).ravel()
-
-
-def _similar_pictures(a: Content, b: Content) -> bool:
-    one, two = (_reduced(_grey(content), SIDE, SIDE) for content in (a, b))
-    return a != b and float(np.abs(one - two).mean()) <= ALIKE
+def _hash(grey: np.ndarray) -> np.ndarray:
+    """Difference hash: which of two neighbours is brighter, on 8 x 9 areas; uint64."""
+    areas = _reduced(grey, 8, 9)
+    return np.packbits(areas[:, 1:] > areas[:, :-1]).view(np.uint64)
 
 
 def _grey(content: Content) -> np.ndarray:

@@ -16,8 +16,7 @@ from typing import Any
 import modelcommons
 from modelcommons.errors import Contradicted
 from modelcommons.formats import keys, predictions, receipt
-from modelcommons.formats.canonical import canonical
-from modelcommons.formats.digest import file_sha256, folder_sha256, sha256, tree_sha256
+from modelcommons.formats.digest import file_sha256, folder_sha256, tree_sha256
 from modelcommons.formats.predictions import Lines, Written
 from modelcommons.formats.receipt import decimal
 from modelcommons.workbench import protocols
@@ -237,7 +236,7 @@ class Ruler:
             "split": "test",
             "idsSha256": self.data.ids_sha256["test"],
             "rows": len(self.data.parts.test),
-            "recipeSha256": recipe_sha256(self.recipe),
+            "recipeSha256": self.recipe.digest(JUDGED),
             **{key: value for key, value in known.items() if value},
         }
 
@@ -252,11 +251,6 @@ def answers(model: Model, rows: Rows, indices: Sequence[int] | None = None) -> I
     for start in range(0, len(wanted), BATCH):
         batch = [rows[index] for index in wanted[start : start + BATCH]]
         yield from zip(batch, model.predict(batch), strict=True)
-
-
-def recipe_sha256(recipe: Recipe) -> str:
-    """Digest of the sections that a receipt is about."""
-    return sha256(canonical(recipe.model_dump(mode="json", by_alias=True, include=set(JUDGED))))
 
 
 def _protocol(task: Task, got: Got, data: Prepared, recipe: Recipe) -> dict[str, Any]:
