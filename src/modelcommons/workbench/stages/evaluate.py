@@ -299,7 +299,8 @@ def _other_kernels() -> Any:
         import torch
     except ModuleNotFoundError:
         return nullcontext()
-    return torch.backends.mkldnn.flags(enabled=False)  # type: ignore[no-untyped-call]
+    # allow_tf32: its default, True, warns on every machine without an Intel GPU
+    return torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)  # type: ignore[no-untyped-call]
 
 
 @cache
