@@ -100,7 +100,7 @@ def _sentence(error: ErrorDetails, root: Schema, values: Any, here: At, places: 
         return f"{where}expected the key {key}, it is missing. {what}".rstrip()
     if error["type"] == "value_error":
         return f"{where}{key + ': ' if key else ''}{error['ctx']['error']}"
-    expected = _words(_schema_at(root, here), root)
+    expected = words(_schema_at(root, here), root)
     hint = " Put it in quotes." if expected == "text" and not isinstance(error["input"], (dict, list)) else ""
     return f"{where}{key or 'it'}: expected {expected}, got {shown(_value(values, here))}.{hint}"
 
@@ -161,7 +161,7 @@ def _keys(schema: Schema, root: Schema, at: At = ()) -> Iterator[At]:
         yield from _keys(part, root, (*at, key))
 
 
-def _words(schema: Schema, root: Schema) -> str:
+def words(schema: Schema, root: Schema) -> str:
     """What a schema asks for: `a number above 0 or 'auto'`."""
     options = [_type_words(option, root) for option in _options(schema, root) if option.get("type") != "null"]
     return " or ".join(dict.fromkeys(options)) or "no value"
@@ -192,17 +192,17 @@ def _type_words(schema: Schema, root: Schema) -> str:
 def _list_words(schema: Schema, root: Schema) -> str:
     if "prefixItems" in schema:
         return (
-            f"a list of {len(schema['prefixItems'])}: {', '.join(_words(item, root) for item in schema['prefixItems'])}"
+            f"a list of {len(schema['prefixItems'])}: {', '.join(words(item, root) for item in schema['prefixItems'])}"
         )
     least = f"at least {schema['minItems']} " if "minItems" in schema else ""
-    return f"a list of {least}({_words(schema.get('items', {}), root)})"
+    return f"a list of {least}({words(schema.get('items', {}), root)})"
 
 
 def _range(schema: Schema) -> str:
     if {"minimum", "maximum"} <= schema.keys():
-        return f" from {schema['minimum']:g} to {schema['maximum']:g}"
+        return f" from {schema['minimum']:.12g} to {schema['maximum']:.12g}"
     words = {
         "minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most", "exclusiveMaximum": "below",
     }  # fmt: skip
-    said = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
+    said = [f"{word} {schema[key]:.12g}" for key, word in words.items() if key in schema]
     return f" {' and '.join(said)}" if said else ""
