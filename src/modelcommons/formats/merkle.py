@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 
 Digest = bytes  # 32 of them
+HEX = re.compile("[0-9a-f]{64}")
 
 
 def leaf(data: bytes) -> Digest:
@@ -45,7 +47,7 @@ def proof(leaves: Sequence[Digest], index: int) -> list[str]:
 
 def proven(data: bytes, index: int, count: int, path: Sequence[str], root: str) -> bool:
     """Whether `data` is leaf number `index` of the `count` leaves under `root`."""
-    if not 0 <= index < count:
+    if not 0 <= index < count or not all(map(HEX.fullmatch, path)):
         return False
     digest, rest = leaf(data), list(path)
     while count > 1:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -87,7 +87,7 @@ class Predicate(Part):
 
 class Subject(Part):
     name: str
-    digest: dict[str, str]
+    digest: dict[Literal["sha256"], Annotated[str, Field(pattern=HEX)]] = Field(min_length=1)
 
 
 class Statement(Part):
@@ -174,10 +174,10 @@ def parse(raw: bytes, name: str = "receipt") -> Receipt:
     except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
         raise FormatError(f"{name} is no receipt: expected a DSSE envelope with one signature ({error!r}).") from None
     if kind != PAYLOAD:
-        raise FormatError(f"{name} holds {kind!r}, expected {PAYLOAD}.")
+        raise FormatError(f"{name} holds {kind!r:.80}, expected {PAYLOAD}.")
     keys.check(public, sig, encoding(payload))
     if keyid != keys.fingerprint(public):
-        raise Forged(f"{name} names the key {keyid}, but is signed by {keys.fingerprint(public)}: it is forged.")
+        raise Forged(f"{name} names the key {keyid!s:.80}, but is signed by {keys.fingerprint(public)}: it is forged.")
     try:
         statement = Statement.model_validate(json.loads(payload))
     except (ValidationError, ValueError, RecursionError) as error:
