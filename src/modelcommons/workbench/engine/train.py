@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modelcommons.errors import BudgetReached, DataError, Stopped
+from modelcommons.errors import DataError, Stopped
 from modelcommons.workbench.engine import checkpoint, curve
 from modelcommons.workbench.engine.batches import epoch_batches
 from modelcommons.workbench.engine.device import device, free_memory, precision
@@ -103,13 +103,12 @@ def train(
         average: decay of an exponential average of the weights, which is then scored and kept instead of them.
 
     Raises:
-        DataError: the loss became infinite or NaN.
-        BudgetReached: the budget ended before one step was made.
+        DataError: the loss became infinite or NaN, or no score was a finite number.
         Stopped: Ctrl-C; a checkpoint was written.
     """
     machine = device()
     layout = torch.channels_last if defaults.channels_last else torch.contiguous_format
-    network.to(machine, memory_format=layout)
+    network.to(machine).to(memory_format=layout)  # type: ignore[call-overload]
     plan = _plan(network, num_rows, batch, loss, training, defaults, seed, layout)
     optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
     kept = copy.deepcopy(network).eval() if average else network  # what is scored and kept
@@ -150,9 +149,9 @@ def train(
 
             # once in a while: score the validation rows, keep the best weights
             every = max(1, min(plan.steps_per_epoch, math.ceil(state.total / SCORINGS)))
-            if state.step % every == 0 or state.step == goal or (out_of_budget and not best):
-                if _better(state, _score(kept, score, plan), plan, direction, time.monotonic() - started):
-                    best = {name: tensor.detach().clone() for name, tensor in kept.state_dict().items()}
+            due = state.step % every == 0 or state.step == goal or (out_of_budget and not best)
+            if due and _better(state, _score(kept, score, plan), plan, direction, time.monotonic() - started):
+                best = {name: tensor.detach().clone() for name, tensor in kept.state_dict().items()}
             if plan.patience and state.stale >= plan.patience:
                 stopped = "patience"
                 break
@@ -167,7 +166,10 @@ def train(
                 saved = time.monotonic()
 
     if not best:
-        raise BudgetReached("The budget ended before one step was made. Give `tune.budget.minutes` a larger number.")
+        raise DataError(
+            f"{metric} on the validation rows was never a finite number. "
+            "Lower `tune.learning_rate`, or look for extreme values in the data."
+        )
     network.load_state_dict(best)
     network.eval()
     state.seconds = time.monotonic() - started
@@ -304,6 +306,8 @@ def _ctrl_c() -> Iterator[Callable[[], bool]]:
         yield pressed.is_set
     finally:
         signal.signal(signal.SIGINT, before)
+    if pressed.is_set():  # in the last step
+        raise KeyboardInterrupt
 
 
 # --- the plan, and going on -----------------------------------------------------------------------------------------
@@ -324,10 +328,9 @@ def _plan(
     def pick(wish: Any, default: Any) -> Any:
         return default if wish == "auto" else wish
 
-    size = training.batch_size
-    if size == "auto":
-        size = min(defaults.batch_size, _fits(network, num_rows, batch, loss, layout))
-    size = min(size, num_rows)
+    asked = training.batch_size
+    most = min(defaults.batch_size, _fits(network, num_rows, batch, loss, layout)) if asked == "auto" else asked
+    size = min(most, num_rows)
     epochs = pick(training.epochs, defaults.epochs)
     per_epoch = math.ceil(math.ceil(num_rows / size) / training.accumulate)
     return Plan(

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from modelcommons.errors import BudgetReached
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
 from modelcommons.workbench.engine.progress import Progress
@@ -18,6 +19,8 @@ from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.stages.get import Got
 from modelcommons.workbench.task import Choice, Job, Parts, Task
+
+LEAST_STEPS = 6  # of a training that its budget ended; fewer are still warming up
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,11 @@ class Tuning:
             seconds = max(1.0, (minutes * 60 - spent) / (len(seeds) - number))
         name = self._names()[number]
         fit = self._fit(name, self.got.choices[index], seeds[number], seconds)
+        if fit.stopped == "budget" and fit.steps < LEAST_STEPS:
+            raise BudgetReached(
+                f"The budget of {minutes:g} min ended after {fit.steps} steps, before anything usable; one epoch takes "
+                f"about {fit.seconds / 60 / fit.epochs:.2g} min. Give tune.budget.minutes a larger number."
+            )
         return Trained(seeds[number], f"tune/{name}/model", fit)
 
     def _names(self) -> list[str]:
