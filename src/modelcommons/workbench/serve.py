@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from modelcommons.errors import FormatError, NotFound
 from modelcommons.formats.card import read_front_matter
 from modelcommons.workbench import fields
-from modelcommons.workbench.recipe import load_resolved as load_recipe
+from modelcommons.workbench.recipe import load_resolved
 from modelcommons.workbench.task import Answer, Model, Task
 
 
