@@ -133,14 +133,25 @@ class Lines(Sequence[Line]):
 
     @cached_property
     def table(self) -> pa.Table:
-        """All lines as Arrow columns, for scores over millions of them."""
+        """All lines as Arrow columns, for scores over millions of them.
+
+        Raises:
+            FormatError: a line is no JSON object with an `id`, or has values of another kind than the first.
+        """
         import pyarrow as pa
         import pyarrow.json as reader
 
+        words = _words(self[0] if len(self) else {"id": ""})
+        how = reader.ParseOptions(explicit_schema=pa.schema(words))  # else Arrow takes an id like 2016-07-01 for a time
         try:
-            return reader.read_json(pa.BufferReader(self.raw), reader.ReadOptions(block_size=LONGEST))
+            table = reader.read_json(pa.BufferReader(self.raw), reader.ReadOptions(block_size=LONGEST), how)
         except pa.ArrowInvalid as error:
-            raise FormatError(f"A predictions file holds a line that is no JSON object: {error}.") from error
+            raise FormatError(
+                f"A predictions file holds a line unlike the first, or no JSON object: {error}."
+            ) from error
+        if table["id"].null_count:
+            raise FormatError("A predictions file holds a line that has no `id`. Evaluate the model again.")
+        return table
 
     def _parse(self, index: int) -> Line:
         raw = self.bytes(index)
@@ -151,6 +162,16 @@ class Lines(Sequence[Line]):
         if not isinstance(line, dict) or not isinstance(line.get("id"), str) or "prediction" not in line:
             raise FormatError(f"Line {index + 1} of a predictions file has no `id` and `prediction`.")
         return line
+
+
+def _words(value: Any) -> pa.DataType | None:
+    """The Arrow type of the text in a JSON value; None where there is none."""
+    import pyarrow as pa
+
+    if isinstance(value, dict):
+        inside = {key: kind for key, part in value.items() if (kind := _words(part)) is not None}
+        return pa.struct(inside.items()) if inside else None
+    return pa.string() if isinstance(value, str) else None
 
 
 def read(path: Path) -> Lines:

@@ -161,12 +161,6 @@ def _from_lines(lines: Sequence[Line]) -> Outcomes:
     )
 
 
-def _has_words(table: Any) -> bool:
-    """Whether the labels were read as text: Arrow takes labels that look like dates for dates."""
-    labels = (table.schema.field("target").type, table.schema.field("prediction").type.field("label").type)
-    return all(str(kind) == "string" for kind in labels)
-
-
 def _from_table(table: Any) -> Outcomes:
     """From a pyarrow Table with the columns `target` and `prediction` (a struct); a label is a field of the struct."""
     prediction = table["prediction"].combine_chunks()
