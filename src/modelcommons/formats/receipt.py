@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,8 +20,8 @@ from modelcommons.errors import Forged, FormatError, NotFound
 from modelcommons.formats import keys
 from modelcommons.formats.canonical import canonical
 
-STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "urn:modelcommons:attestation:evaluation:v0.1"
+STATEMENT: Final = "https://in-toto.io/Statement/v1"
+PREDICATE: Final = "urn:modelcommons:attestation:evaluation:v0.1"
 PAYLOAD = "application/vnd.in-toto+json"
 LARGEST = 4 * 2**20  # bytes of a receipt
 
