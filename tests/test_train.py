@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -240,6 +240,32 @@ def test_resumed_it_gives_the_same_bits(tmp_path: Path, optimizer: str, average:
     assert weights(network) == weights(undisturbed)
     assert (fit.steps, fit.value, fit.stopped) == (wanted.steps, wanted.value, wanted.stopped)
     assert [replace(p, seconds=0) for p in fit.curve] == [replace(p, seconds=0) for p in wanted.curve]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_resumed_convolutions_give_the_same_bits(optimizer: Literal["adamw", "sgd", "muon"]) -> None:
+    """Their weights lie in memory otherwise than a checkpoint has them."""
+
+    def fresh() -> tuple[nn.Module, Optimizers]:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.Flatten())
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network, Optimizers(network, optimizer, 0.01, 0.1, {})
+
+    def step(network: nn.Module, optimizers: Optimizers, seed: int) -> None:
+        pictures = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+        network(pictures.to(memory_format=torch.channels_last)).square().sum().backward()
+        optimizers.step(1.0)
+        optimizers.zero_grad()
+
+    network, optimizers = fresh()
+    step(network, optimizers, 1)
+    again, resumed = fresh()
+    again.load_state_dict({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
+    resumed.load({name: tensor.contiguous() for name, tensor in optimizers.state().items()})
+    step(network, optimizers, 2)
+    step(again, resumed, 2)
+    assert weights(again) == weights(network)
 
 
 def test_a_budget_counts_over_resumptions(problem: Problem, clock: Clock) -> None:

@@ -102,7 +102,8 @@ class Optimizers:
                     mine = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
                     if mine:
                         part.state[weight] = {
-                            key: value.clone() if key == "step" else value.clone().to(weight.device)
+                            # fused AdamW walks all tensors in the order of memory: they must lie as the weight lies
+                            key: value.clone() if key == "step" else torch.empty_like(weight).copy_(value)
                             for key, value in mine.items()
                         }
 
@@ -110,7 +111,7 @@ class Optimizers:
 def _groups(
     network: nn.Module, weight_decay: float, scales: dict[str, float], learning_rate: float
 ) -> Iterable[tuple[bool, dict[str, Any]]]:
-    """(is hidden, parameter group) pairs: decay on matrices only; `scales` (prefix -> factor) sets a slower or faster learning rate."""
+    """(is hidden, parameter group) pairs: decay on matrices only; `scales` (prefix -> factor) sets learning rates."""
     found: dict[tuple[bool, bool, float], list[Tensor]] = {}
     named = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
     last = named[-1][0].rsplit(".", 1)[0] if named else ""
