@@ -37,6 +37,7 @@ BINS, BAND = 64, 4  # 16 bands of 4: texts of similarity 0.8 meet in one with pr
 SIMILAR = 0.8  # share of common shingles (Jaccard) from which two texts are near duplicates
 EMPTY = np.uint32(0xFFFFFFFF)
 WINDOW = 3  # neighbours in a bucket that are compared
+FOLLOWING = 3  # bands by which the rows of a bucket are ordered
 
 FAR_BITS = 8  # of 64; up to 3, one of the four bands of 16 bits agrees for certain
 PICTURE = re.compile(rb"P([56]) (\d+) (\d+) 255\n")
@@ -97,16 +98,20 @@ def _normal(content: Content) -> bytes:
 
 
 def _buckets(bands: np.ndarray) -> np.ndarray:
-    """Pairs of rows that are neighbours where a band agrees, (pairs, 2); `bands`: (rows, bands) of what sorts."""
+    """Pairs of rows that are neighbours where a band agrees, (pairs, 2); `bands`: (rows, bands) of what sorts.
+
+    Within a bucket rows are ordered by the bands that follow, so that those alike in more than one stand together.
+    """
     num_rows = len(bands)
+    groups = np.stack([np.unique(band, return_inverse=True)[1].astype(np.int32) for band in bands.T])  # (bands, rows)
     found = [np.empty(0, np.int64)]
-    for band in range(bands.shape[1]):
-        _, group = np.unique(bands[:, band], return_inverse=True)
-        order = np.argsort(group, kind="stable")
-        ordered = group[order]
+    for band in range(len(groups)):
+        order = np.lexsort(np.roll(groups, -band, axis=0)[: FOLLOWING + 1][::-1])  # the last key is the first
+        ordered = groups[band, order]
         for step in range(1, WINDOW + 1):
             meet = np.flatnonzero(ordered[step:] == ordered[:-step])
-            found.append(order[meet] * num_rows + order[meet + step])  # stable: the first index is the smaller one
+            one, other = order[meet], order[meet + step]
+            found.append(np.minimum(one, other) * num_rows + np.maximum(one, other))
     return np.stack(np.divmod(np.unique(np.concatenate(found)), num_rows), axis=1)
 
 
