@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,10 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "HF_HOME"):
     os.environ[name] = f"{HOME}/{name.lower()}"
 os.environ["MPLCONFIGDIR"] = str(ROOT / ".pytest_cache" / "matplotlib")  # its font list takes seconds to make
+
+# no limit on time, the same examples on every machine, nothing written beside the tests
+hypothesis.settings.register_profile("commons", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("commons")
 
 
 @pytest.fixture(scope="session")
