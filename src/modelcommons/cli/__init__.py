@@ -19,13 +19,15 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+# threads that wait sleep: spinning ones make a shared machine several times slower (LOG.md, 2026-11-24)
+PATIENT = {"OMP_WAIT_POLICY": "passive"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `commons` command; ends the process with 0, 1, 2, 3 or 130."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
-    for name, value in QUIET.items():
+    for name, value in (QUIET | PATIENT).items():
         os.environ.setdefault(name, value)
     if not debug:
         warnings.simplefilter("ignore")
@@ -56,6 +58,8 @@ def _called(arguments: list[str]) -> int:
     except TyperException as error:  # an unknown option, a missing argument
         message = error.format_message()
         raise UsageError(f"{message}{'' if message[-1] in '.?!' else '.'} See: {_help(error)}.") from None
+    if code == Stopped.exit_code:  # how typer passes Ctrl-C on
+        raise KeyboardInterrupt
     return int(code or 0)
 
 

@@ -64,7 +64,7 @@ class _Lines:
         self.told: dict[str, float] = {}  # stage -> when it last said how far it is
 
     def line(self, stage: str, text: str) -> None:
-        print(f"{stage:<9} {text}", file=sys.stderr, flush=True)
+        print(f"{stage:<9} {text}\n", end="", file=sys.stderr, flush=True)  # in one write: Ctrl-C may come any time
 
     def step(self, stage: str, done: float, total: float, text: str = "") -> None:
         now = time.monotonic()

@@ -23,10 +23,10 @@ from modelcommons.errors import UsageError
 
 
 def write(path: Path, data: bytes | str) -> None:
-    """Replaces `path` in one step: a reader sees the old bytes or the new ones, and the new ones survive a power cut."""
+    """Replaces `path` in one step: a reader sees the old bytes or the new ones, which survive a power cut."""
     raw = data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.part")  # one name: what a kill leaves is written over by the next run
     with open(part, "wb") as file:
         file.write(raw)
         file.flush()
@@ -127,6 +127,8 @@ class RunFolder:
         path = self.path / name
         begun = path / "key"
         if not (begun.is_file() and begun.read_text() == key):
+            for mark in ("done.json", "key"):  # first, so that what a kill leaves here is not taken for whole
+                (path / mark).unlink(missing_ok=True)
             shutil.rmtree(path, ignore_errors=True)
             write(begun, key)
         (path / "done.json").unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,7 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
         "tensors.safetensors": save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}),
         "state.json": json.dumps(state).encode(),
     }
-    manifest = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    for name, data in {**files, "manifest.json": json.dumps(manifest).encode()}.items():
+    for name, data in {**files, "manifest.json": json.dumps(_digests(files)).encode()}.items():
         _write(part / name, data)
     _sync(part)
     target = folder / f"step-{step}"
@@ -56,10 +56,14 @@ def newest(folder: Path) -> Checkpoint | None:
             files = {name: (path / name).read_bytes() for name in ("tensors.safetensors", "state.json")}
         except (OSError, ValueError):
             continue
-        if all(manifest.get(name) == hashlib.sha256(data).hexdigest() for name, data in files.items()):
+        if manifest == _digests(files):
             step = int(path.name.removeprefix("step-"))
             return Checkpoint(step, load(files["tensors.safetensors"]), json.loads(files["state.json"]))
     return None
+
+
+def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 
 def _newest_first(folder: Path) -> list[Path]:
