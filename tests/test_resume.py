@@ -189,7 +189,7 @@ def test_killed_at_random_moments_it_comes_to_the_same_bytes(world: World) -> No
 
 
 def test_killed_inside_the_writing_of_files_it_comes_to_the_same_bytes(world: World) -> None:
-    """Eight kills before a random flush, rename or removal: checkpoints, finished stages, receipts, the model folder."""
+    """Eight kills before a random flush, rename or removal: checkpoints, finished stages, receipts, model folder."""
     kills = runs = 0
     while kills < 8:
         place, killed = world.place(f"event-{runs}"), True

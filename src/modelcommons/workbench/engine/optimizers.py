@@ -43,9 +43,10 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     x = matrix / (matrix.norm() + 1e-7)
     x = x.T if (tall := len(x) > x.shape[1]) else x
     for _ in range(steps):
-        gram = x @ x.T
+        gram: Tensor = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    made: Tensor = x.T if tall else x
+    return made
 
 
 class Optimizers:
