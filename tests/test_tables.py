@@ -154,6 +154,13 @@ def test_lines_are_the_same_in_blocks_of_any_size(write: Write, monkeypatch: pyt
     assert list(lines.lines(write("a.csv", text))) == ["a,春\r\n", "b,😀\n", "\n", "end"]
 
 
+def test_encodings_that_mix_in_different_blocks_are_said_to_mix(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "BLOCK", 16)
+    path = write("a.csv", "schön\n".encode() + b"plain\n" * 20 + "schön\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"a\.csv:22, byte 4 is not UTF-8 .*the file mixes encodings"):
+        list(lines.lines(path))
+
+
 def test_a_line_without_end_is_refused_before_memory_is_full(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "BLOCK", 1000)
     monkeypatch.setattr(lines, "LONGEST_LINE", 5000)

@@ -240,14 +240,14 @@ PROVINCES = frozenset(  # the first two digits of GB/T 2260
 )
 
 CARD_WORDS = re.compile(
-    r"\b(?:card|visa|master ?card|amex|credit|debit|unionpay)|银行卡|卡号|信用卡|储蓄卡|账号|卡", re.I
+    r"\b(?:card|visa|master ?card|amex|credit|debit|unionpay)|银行卡|卡号|信用卡|储蓄卡|账号|卡", re.I | re.ASCII
 )
 PHONE_WORDS = re.compile(
     r"\b(?:phones?|telephones?|tel|mobile|cell|fax|call(?:ed|ing)?|dial|desk|office|sms|whatsapp|answering"
     r"|messages?|contact|hotline)\b|电话|手机|联系|拨打|致电|热线|传真|微信|号码",
-    re.I,
+    re.I | re.ASCII,
 )
-SSN_WORDS = re.compile(r"\b(?:ssn|social security)\b", re.I)
+SSN_WORDS = re.compile(r"\b(?:ssn|social security)\b", re.I | re.ASCII)
 
 AT = re.compile("@")
 DOTTED = re.compile(r"\d\.\d{1,3}\.")
@@ -255,7 +255,8 @@ COLONS = re.compile(r"[0-9A-Fa-f]:{1,2}[0-9A-Fa-f]{1,4}:")
 DIGITS = re.compile(r"\d(?:[^\d]{0,5}\d){6}")
 SIGNS = (AT, DOTTED, COLONS, DIGITS)
 
-# what may stand around: nothing that would make the match part of a longer word or number
+# what may stand around: nothing that would make the match part of a longer word or number. Patterns are ASCII, so that
+# \w is no Chinese character: Chinese puts no space before a number
 ALONE, THEN = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 UNTIED = r"(?<![\w.+-])(?<!\d,)"
 PHONE_END = r"(?![\w@])(?![.,-]\d)"
@@ -282,7 +283,7 @@ def _rule(
     words: re.Pattern[str] | None = None,
     may_vote: bool = False,
 ) -> Rule:
-    return Rule(kind, sign, re.compile(pattern), check, words, may_vote)
+    return Rule(kind, sign, re.compile(pattern, re.ASCII), check, words, may_vote)
 
 
 RULES: tuple[Rule, ...] = (
@@ -306,6 +307,6 @@ RULES: tuple[Rule, ...] = (
 
 # kinds that may vote -> what has their form, whether it passes the check or not
 FORMS = {
-    "payment_card": re.compile(BARE_CARD),
-    "phone": re.compile(r"(?<![\w.+-])\d{11}(?![\w-])"),
+    "payment_card": re.compile(BARE_CARD, re.ASCII),
+    "phone": re.compile(r"(?<![\w.+-])\d{11}(?![\w-])", re.ASCII),
 }
