@@ -1,4 +1,5 @@
-"""a hub of one page: enough of the Hugging Face protocol for the unmodified client to upload, list and download models.
+"""a hub of one page: enough of the Hugging Face protocol for the unmodified client to upload, list and download models
+and to read data sets.
 
 Real HTTP on loopback, commits with compare-and-swap, one token. Every file travels inside the commit (`regular`).
 """
@@ -112,13 +113,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        info = re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/revision/[^/]+)?", path)
-        tree = re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/[^/]+", path)
-        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
+        info = re.fullmatch(r"/api/(?:models|datasets)/([^/]+/[^/]+?)(?:/revision/([^/]+))?", path)
+        tree = re.fullmatch(r"/api/(?:models|datasets)/([^/]+/[^/]+)/tree/([^/]+)", path)
+        file = re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         found = info or tree or file
         if not found or found[1] not in self.hub.repos:
             return self._refuse(404, "Repository not found", "RepoNotFound")
-        oid, files = self.hub.repos[found[1]].head
+        repo, revision = self.hub.repos[found[1]], found[2] or "main"
+        self.hub.asked.append(f"file {found[3]}" if file else "read")
+        commits = {"main": repo.head} | {commit[0]: commit for commit in repo.commits}
+        if revision not in commits:
+            return self._refuse(404, "Revision not found", "RevisionNotFound")
+        oid, files = commits[revision]
         if info:
             siblings = [{"rfilename": name} for name in files]
             return self._json({"id": found[1], "sha": oid, "siblings": siblings, "private": True})
@@ -127,9 +133,9 @@ class Handler(BaseHTTPRequestHandler):
             return self._json(
                 [{"type": "file", "path": name, "size": len(raw), "oid": shas[name]} for name, raw in files.items()]
             )
-        if found[2] not in files:
+        if file is None or file[3] not in files:
             return self._refuse(404, "Entry not found", "EntryNotFound", {"X-Repo-Commit": oid})
-        raw = files[found[2]]
+        raw = files[file[3]]
         headers = {"X-Repo-Commit": oid, "ETag": f'"{hashlib.sha1(raw).hexdigest()}"'}
         return self._send(200, raw, "application/octet-stream", headers)
 

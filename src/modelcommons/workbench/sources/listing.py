@@ -26,6 +26,9 @@ SPLITS = {
 }
 WORDS = {word: split for split, words in SPLITS.items() for word in words}
 
+# each part of a path that is looked at: not hidden, and no way out of the folder (empty: from the root; `..`)
+SEEN = re.compile(r"[^._\\][^\\]*$")
+
 Chosen = Mapping[str, str | None]  # path -> train, validation, test, or None: it does not say
 
 
@@ -35,7 +38,7 @@ def choose(paths: Iterable[str], front: Mapping[str, Any] | None = None) -> Chos
     Args:
         front: front matter of the README.md beside them; its `configs` rule where there are any, as in `datasets`.
     """
-    seen = sorted(path for path in paths if not any(part.startswith((".", "_")) for part in path.split("/")))
+    seen = sorted(path for path in paths if all(SEEN.match(part) for part in path.split("/")))
     data = [path for path in seen if path.lower().endswith(DATA_SUFFIXES)]
     configured = _configured(data, (front or {}).get("configs"))
     if configured:
