@@ -13,12 +13,12 @@ import pytest
 import modelcommons as mc
 from modelcommons.errors import CommonsError, FormatError, UnsafeFile
 from modelcommons.workbench import fields
+from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.run import Run, run
 from modelcommons.workbench.stages.get import get_source
 from modelcommons.workbench.stages.prepare import prepare
-from modelcommons.workbench.folder import RunFolder
-from modelcommons.workbench.task import Exports, Explains, HasClasses, HasContent, Slices, Task, Tiny
+from modelcommons.workbench.task import Explains, Exports, HasClasses, HasContent, Slices, Task, Tiny
 
 
 class World:
@@ -60,7 +60,9 @@ def test_says_what_it_is(world: World) -> None:
     assert task.architectures, "a task has at least one new architecture"
     for model in (task.options, *task.architectures.values()):
         assert model.model_config.get("extra") == "forbid" and model.model_config.get("frozen")
-        assert all(option.description for option in model.model_fields.values()), f"{model.__name__}: describe every field"
+        assert all(option.description for option in model.model_fields.values()), (
+            f"{model.__name__}: describe every field"
+        )
     assert len({metric.name for metric in task.metrics}) == len(task.metrics)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelcommons.cli.output import progress, show, table
+from modelcommons.cli.output import plain, progress, show, table
 
 # plain help: rich's costs half of the time that `commons --help` may take
 app = typer.Typer(
@@ -134,7 +134,8 @@ def plan(
 
     with progress(quiet) as told:
         planned = plan(load(recipe, overrides or ()), told)
-    show(planned, str(planned), json)
+    show({**plain(planned), "fits": planned.fits, "why": planned.why}, str(planned), json)
+    raise typer.Exit(0 if planned.fits else 1)
 
 
 @app.command()
@@ -213,6 +214,64 @@ def predict(
     served = load(model, variant)
     answers = [answer for value in read(inputs) for answer in served.predict(value)]
     show(answers, "\n".join(jsons.dumps(answer, ensure_ascii=False) for answer in answers), json)
+
+
+@app.command()
+def verify(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER-OR-ID", help="A run or model folder, or a hub id.")],
+    level: Annotated[str, typer.Option(help="signature, files, score, infer or train.")] = "score",
+    sample: Annotated[str, typer.Option(help="Share of the rows answered again at infer: 0.1 or 10%.")] = "100%",
+    key: Annotated[str | None, typer.Option(help="Fingerprint that must have signed: mc:...")] = None,
+    data: Annotated[str | None, typer.Option(help="The data, where they are not where the recipe says.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check every number of a model.
+
+    Level by level: signatures, files, scores from stored predictions (no torch), answers made again from the
+    weights, the recipe trained again. Exit code 0: it holds; 1: it does not, and why; 2: it cannot be decided.
+
+    \b
+    commons verify runs/news-1a2b3c4d --level infer --sample 10%
+    """
+    from modelcommons.workbench.verify import verify as check_receipts
+
+    with progress(quiet) as told:
+        verdict = check_receipts(folder, level, sample=_share(sample), key=key, data=data, progress=told)
+    show({"outcome": verdict.outcome, **plain(verdict)}, str(verdict), json)
+    raise typer.Exit(verdict.exit_code)
+
+
+def _share(text: str) -> float:
+    """`10%` or `0.1`."""
+    from modelcommons.errors import UsageError
+
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"Expected a share such as 10% or 0.1, got '{text}'.") from None
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run, a model, a hub id, or a predictions file.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another that answered the same rows.")],
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare two models on the same rows.
+
+    Which answers changed, and a paired test of whether one is better.
+
+    \b
+    commons diff runs/news-1a2b3c4d runs/news-5e6f7a8b
+    """
+    from modelcommons.workbench.diff import diff as compare
+
+    compared = compare(a, b)
+    show({**plain(compared), "winner": compared.winner}, str(compared), json)
 
 
 @app.command()

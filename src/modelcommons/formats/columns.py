@@ -110,7 +110,8 @@ def _read_text(path: Path, name: str) -> Columns:
     bad = tuple(BadLine(f"{name}:{line}", reason) for line, reason in found.bad)
     if not len(data):
         came = f"; none of its {found.num_bad} lines could be read ({bad[0].where}: {bad[0].reason})" if bad else ""
-        raise DataError(f"{name} has no rows{came}. Expected a header and at least one row.")
+        wanted = "one JSON object a line" if path.suffix.lower() in JSON_SUFFIXES else "a header and at least one row"
+        raise DataError(f"{name} has no rows{came}. Expected {wanted}.")
     return Columns(name, data, kinds, {}, bad, found.num_bad)
 
 
@@ -294,8 +295,11 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
-            yield number, f"invalid JSON ({error})"
+        except json.JSONDecodeError as error:
+            yield number, f"invalid JSON ({error.msg} at character {error.pos + 1})"
+            continue
+        except (ValueError, RecursionError):
+            yield number, "a number too long, or lists nested too deep"
         except RecursionError:
             yield number, "JSON is nested too deeply"
         else:

@@ -21,7 +21,7 @@ def file_sha256(path: Path) -> str:
 
 
 def tree_sha256(files: Iterable[tuple[str, int, str]]) -> str:
-    """Digest of a set of files, names bound: over the canonical list of (path, size in bytes, sha256), by path bytes."""
+    """Digest of a set of files, names bound: of the canonical list of (path, size in bytes, sha256), by path bytes."""
     listed = sorted(files, key=lambda entry: entry[0].encode())
     return sha256(canonical([{"path": path, "size": size, "sha256": digest} for path, size, digest in listed]))
 

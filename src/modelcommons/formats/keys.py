@@ -1,4 +1,4 @@
-"""keys: Ed25519, made on first use, readable by its owner only; the public half has a fingerprint people can compare."""
+"""keys: Ed25519, made on first use, readable by its owner only; the public half has a fingerprint to compare."""
 
 from __future__ import annotations
 

@@ -18,6 +18,13 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"),
 )  # fmt: skip
 
+# first bytes -> what people hand in under the name of a text file
+FOREIGN = (
+    (b"\x89PNG", "a PNG picture"), (b"\xff\xd8\xff", "a JPEG picture"), (b"PAR1", "a Parquet file"),
+    (b"PK\3\4", "a zip file, as Excel writes"), (b"\xd0\xcf\x11\xe0", "an old Excel file"), (b"%PDF", "a PDF file"),
+    (b"\x1f\x8b", "a gzip file"), (b"SQLite format 3\0", "an SQLite database"),
+)  # fmt: skip
+
 
 def lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 file (with or without a byte order mark), line ends kept.
@@ -45,6 +52,9 @@ def _without_mark(path: Path, block: bytes) -> bytes:
     for mark, encoding in MARKS:
         if block.startswith(mark):
             raise DataError(f"{path.name}:1 begins with the mark of {encoding}, expected UTF-8. {_convert(encoding)}")
+    for start, kind in FOREIGN:
+        if block.startswith(start):
+            raise DataError(f"{path.name} is {kind}, expected UTF-8 text. Unpack it, or save its table as CSV.")
     return block.removeprefix(codecs.BOM_UTF8)
 
 

@@ -91,9 +91,11 @@ class Subject(Part):
 
 
 class Statement(Part):
-    kind: Literal["https://in-toto.io/Statement/v1"] = Field(STATEMENT, alias="_type")
+    kind: Literal["https://in-toto.io/Statement/v1"] = Field("https://in-toto.io/Statement/v1", alias="_type")
     subject: tuple[Subject] = Field(strict=False)
-    predicate_type: Literal["urn:modelcommons:attestation:evaluation:v0.1"] = Field(PREDICATE, alias="predicateType")
+    predicate_type: Literal["urn:modelcommons:attestation:evaluation:v0.1"] = Field(
+        "urn:modelcommons:attestation:evaluation:v0.1", alias="predicateType"
+    )
     predicate: Predicate
 
 

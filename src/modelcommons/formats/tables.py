@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+NO_CLASS = ("nan", "inf", "-inf", "+inf", "infinity", "-infinity")  # what a failed calculation leaves, in any case
 AT_ONCE = 65_536  # rows whose ids are made together
 
 Made = TypeVar("Made")
@@ -214,10 +215,14 @@ class Table:
         return np.asarray(self.column(name).is_null().to_numpy())
 
     def classes(self, name: str) -> tuple[str, ...]:
-        """The names of a column's classes: as the file gives them, else its distinct values (numbers in order)."""
+        """The names of a column's classes: as the file gives them, else its distinct values (numbers in order).
+
+        NaN and infinity are no classes, in whatever letters they are written.
+        """
         if name in self.labels:
             return self.labels[name]
-        values = [value for value in self.column(name).unique().to_pylist() if value is not None]
+        every = self.column(name).unique().to_pylist()
+        values = [value for value in every if value is not None and str(value).strip().lower() not in NO_CLASS]
         return tuple(str(value) for value in sorted(values, key=lambda v: (isinstance(v, str), v)))
 
     def codes(self, name: str, classes: Sequence[str] | None = None) -> np.ndarray:

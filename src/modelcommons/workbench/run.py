@@ -94,7 +94,7 @@ def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) ->
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """`runs/<name>-<8 digits>`: the same model-making sections, the same folder, wherever the recipe is changed else."""
+    """`runs/<name>-<8 digits>`: the same model-making sections, the same folder, whatever else changes."""
     return Path("runs") / f"{recipe.name}-{recipe.digest(MODEL)[:8]}"
 
 

@@ -57,7 +57,7 @@ def find_folder(path: str | Path) -> Path:
         if (folder / "config.json").is_file():
             return folder
     if Path(path).exists():
-        raise NotFound(f"Expected a model folder (config.json and weights) at {path}; there is none. Name a run folder.")
+        raise NotFound(f"Expected a model folder (config.json and weights) at {path}; there is none. Name a run.")
     from modelcommons.workbench.stages.get import get_model  # asks the network: only when nothing is here
 
     return get_model(str(path))

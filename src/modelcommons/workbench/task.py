@@ -1,6 +1,6 @@
 """the contract that a task fulfils. A stage calls these members and knows nothing of the field behind them.
 
-A task is one object with these members; whatever is *optional* is an extra method (`Explains`, `Exports`, `Slices`, ...):
+A task is one object with these members; whatever is *optional* is an extra method (`Explains`, `Exports`, `Slices`):
 a stage that finds none says so on the card. Importing a task loads no torch: what needs torch is imported inside the
 method that needs it, so that `commons verify --level score` runs where no torch is installed.
 """
@@ -30,7 +30,7 @@ Line = dict[str, Json]  # {"id", "target", "prediction", "margin"?}: one line of
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One data file: `path` relative to the source's folder with forward slashes, size in bytes, digest of its bytes."""
+    """One data file: `path` relative to the source's folder with forward slashes, size in bytes, its digest."""
 
     path: str
     size: int
@@ -53,7 +53,7 @@ class Source:
 
 
 class Row:
-    """One example. `x` is what the model sees, `y` the answer known (None when it is asked for), both the task's own."""
+    """One example. `x` is what the model sees, `y` the answer known (None when asked for), both the task's own."""
 
     __slots__ = ("group", "id", "x", "y")
 
@@ -91,7 +91,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a task read from a source: rows by official split (`all` where there is none), and what it could not read."""
+    """What a task read from a source: rows by official split (`all` where there is none), and what it could not."""
 
     parts: Mapping[str, Rows]  # "all", or some of "train", "validation", "test"
     columns: tuple[Column, ...] = ()
@@ -207,7 +207,7 @@ class Task(Protocol):
         """
 
     def split(self, reading: Reading, how: Split, options: BaseModel) -> Parts:
-        """Official parts kept; what is missing divided by `how`. Train rows never overlap test rows in time or group."""
+        """Official parts kept; what is missing divided by `how`. Train and test never overlap in time or group."""
 
     def fit(self, train: Rows, validation: Rows, job: Job) -> Fit:
         """Trains and writes a model folder into `job.folder` (config.json, model.safetensors, tokenizer, ...).
@@ -241,6 +241,9 @@ class Task(Protocol):
 
     def losses(self, lines: Sequence[Line]) -> np.ndarray:
         """One number per line, shape (lines,), lower is better, for paired tests: 0/1 error, squared error."""
+
+    def block(self, lines: Sequence[Line]) -> int:
+        """How many neighbouring lines hang together, for paired tests: 1, or the horizon of overlapping windows."""
 
     def changed(self, a: Line, b: Line) -> bool:
         """Whether two answers to the same row differ in what a person would call the answer."""
@@ -306,5 +309,3 @@ class Exports(Protocol):
 class Draws(Protocol):
     def figures(self, lines: Sequence[Line], language: Literal["en", "zh"]) -> list[tuple[str, str]]:
         """(title, SVG) pairs for the report: confusion, reliability, forecasts. Uses matplotlib."""
-
-

@@ -32,7 +32,7 @@ def limited(network: nn.Module, method: Literal["full", "head", "lora"]) -> nn.M
     linear = [name for name, module in layers.items() if isinstance(module, nn.Linear) and name != head]
     targets = linear or [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
     config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, modules_to_save=[head])
-    return get_peft_model(network, config)  # type: ignore[arg-type]
+    return get_peft_model(network, config)
 
 
 def merged(network: Any, method: Literal["full", "head", "lora"]) -> Any:
@@ -47,11 +47,11 @@ def quiet() -> Iterator[None]:
 
     before = chatter.get_verbosity()
     chatter.set_verbosity(logging.ERROR)
-    chatter.disable_progress_bar()
+    chatter.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         chatter.set_verbosity(before)
-        chatter.enable_progress_bar()
+        chatter.enable_progress_bar()  # type: ignore[no-untyped-call]

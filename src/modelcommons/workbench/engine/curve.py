@@ -39,7 +39,8 @@ def more(curve: Sequence[Point], metric: str, direction: Literal["higher", "lowe
     gain = sign * (later - fitted[-1])
     if gain <= 0 or (low <= 0 and gain < 0.005 * abs(now)):
         return f"twice the training would likely buy nothing measurable ({metric} is flat)"
-    return f"twice the training would likely move {metric} by {sign * gain:+.2g} (80 % range {sign * low:+.2g} to {sign * high:+.2g})"
+    span = f"80 % range {sign * low:+.2g} to {sign * high:+.2g}"
+    return f"twice the training would likely move {metric} by {sign * gain:+.2g} ({span})"
 
 
 def _fit(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:

@@ -24,7 +24,7 @@ def fast_bf16() -> bool:
     fp16 is never used: processors have no fast path for it (1 GFLOP/s where bf16 gives 420; design notes, AMD Zen 4).
     """
     if device().type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 INK, ACCENT, PALE = "#1f3a5f", "#c8553d", "#7a8796"
 COLORS = (INK, ACCENT, "#4f8a5b", "#b8892b", "#6b5b95", "#2a9d9d")
 
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # letters stay letters: any viewer's fonts show them, Chinese ones too
     "svg.hashsalt": "modelcommons",  # the same figure gives the same bytes
     "text.parse_math": False,  # a label with two dollar signs is no formula

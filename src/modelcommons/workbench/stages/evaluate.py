@@ -105,7 +105,9 @@ class Ruler:
         self.task, self.got, self.data, self.recipe, self.folder, self.progress = (
             task, got, data, recipe, folder, progress
         )  # fmt: skip
-        self.protocol = _protocol(task, got, data, recipe)
+        if recipe.evaluate.protocol:
+            protocol, test = protocols.find(recipe.evaluate.protocol), data.parts.test
+            protocols.check(protocol, task.name, got.source.sha256, data.ids_sha256["test"], len(test))
         self.baseline_name, floor = task.baseline(data.parts.train, task.options.model_validate(recipe.data.options))
         self.baseline_path = "evaluate/predictions/baseline.jsonl.gz"
         path = folder.path / self.baseline_path
@@ -121,10 +123,10 @@ class Ruler:
         written = predictions.write(path, self._lines(model, name))
         lines = predictions.read(path)
         scores = tuple(self.task.scores(lines, self.recipe.evaluate.seed))
-        noise = _noise(model, self.data.parts.test)
+        moved = noise(model, self.data.parts.test)
         digest = folder_sha256(model_folder, self.task.files(model_folder, variant))
         cost = _cost(*begun)
-        statement = self._statement(name, digest, scores, written, noise, cost, started)
+        statement = self._statement(name, digest, scores, written, moved, cost, started)
         target = f"evaluate/receipts/{name}.json"
         write(self.folder.path / target, receipt.sign(statement, keys.own()))
         return Evaluation(
@@ -139,7 +141,7 @@ class Ruler:
             predictions=str(path.relative_to(self.folder.path)),
             receipt=target,
             model_sha256=digest,
-            noise=noise,
+            noise=moved,
             seconds=time.monotonic() - begun[0],
             num_rows=len(lines),
         )
@@ -188,7 +190,7 @@ class Ruler:
         model_sha256: str,
         scores: Sequence[Score],
         written: Written,
-        noise: float,
+        moved: float,
         cost: dict[str, Any],
         started: datetime,
     ) -> receipt.Statement:
@@ -214,7 +216,7 @@ class Ruler:
             results=results,
             inputs=receipt.Inputs(
                 data=self._data(),
-                protocol={**self.protocol, "noise": decimal(noise), "baseline": self._floor()},
+                protocol={**rule(self.task, self.recipe), "noise": decimal(moved), "baseline": self._floor()},
                 evaluator=evaluator(),
                 environment=environment(),
             ),
@@ -253,17 +255,14 @@ def answers(model: Model, rows: Rows, indices: Sequence[int] | None = None) -> I
         yield from zip(batch, model.predict(batch), strict=True)
 
 
-def _protocol(task: Task, got: Got, data: Prepared, recipe: Recipe) -> dict[str, Any]:
-    """The rule in force: a named protocol, checked, or the task's own."""
-    name, test = recipe.evaluate.protocol, data.parts.test
-    if name is not None:
-        protocols.check(protocols.find(name), task.name, got.source.sha256, data.ids_sha256["test"], len(test))
+def rule(task: Task, recipe: Recipe) -> dict[str, Any]:
+    """The rule in force, as receipts carry it: that of the named protocol, or the task's own."""
     metrics = [
         {"name": metric.name, "direction": metric.direction, "low": _bound(metric.low), "high": _bound(metric.high)}
         for metric in task.metrics
     ]
     return {
-        "name": name or "the task's own",
+        "name": recipe.evaluate.protocol or "the task's own",
         "task": task.name,
         "metrics": metrics,
         "batchSize": BATCH,
@@ -278,7 +277,7 @@ def _bound(value: float) -> str:
     return decimal(value) if abs(value) != float("inf") else "unbounded"
 
 
-def _noise(model: Model, rows: Rows) -> float:
+def noise(model: Model, rows: Rows) -> float:
     """How far a margin may move on another machine: 50 times the largest change seen on a sample that is answered row
     by row with other kernels (oneDNN off), at least 1e-4; 0 for answers without margin, which have a tolerance."""
     step = max(1, len(rows) // SAMPLE)
@@ -289,7 +288,7 @@ def _noise(model: Model, rows: Rows) -> float:
     with _other_kernels():
         unusual = [model.predict([row])[0] for row in sample]
     largest = max(abs(a["margin"] - b["margin"]) for a, b in zip(usual, unusual, strict=True))
-    return max(LEAST_NOISE, NOISE * largest)
+    return max(LEAST_NOISE, NOISE * float(largest))
 
 
 def _other_kernels() -> Any:
@@ -300,7 +299,7 @@ def _other_kernels() -> Any:
     except ModuleNotFoundError:
         return nullcontext()
     # allow_tf32: its default, True, warns on every machine without an Intel GPU
-    return torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)  # type: ignore[no-untyped-call]
+    return torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)
 
 
 @cache

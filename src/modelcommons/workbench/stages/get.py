@@ -82,6 +82,8 @@ def _model_folder(name: str, suffixes: Sequence[str], nested: bool) -> tuple[Pat
     commit = None
     if not folder.exists():
         id, _, revision = name.partition("@")
+        if not sources.HUB_ID.fullmatch(id):
+            raise NotFound(f"Expected a model folder at {name}, found nothing. Check the path, or name a hub id.")
 
         def choose(paths: Sequence[str], _: Path) -> list[str]:
             wanted = [path for path in paths if path.endswith(tuple(suffixes)) and (nested or "/" not in path)]

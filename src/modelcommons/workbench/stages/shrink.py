@@ -137,7 +137,7 @@ def _judge(name: str, ruler: Ruler, parent: Parent, seed: int, scored: Evaluatio
     path = PATHS[name]
     evaluation = ruler.evaluate(parent.folder, path, path.removesuffix(".onnx"), seed)
     lines = predictions.read(ruler.folder.path / evaluation.predictions)
-    p_value = paired(parent.losses, ruler.task.losses(lines), recipe.evaluate.seed)
+    p_value = paired(parent.losses, ruler.task.losses(lines), recipe.evaluate.seed, ruler.task.block(lines))
     latency, parent_latency = parent.latencies(ruler.task.load(parent.folder, path))
     why = _worse(scored, evaluation, p_value, recipe.shrink.max_loss)
     return Export(

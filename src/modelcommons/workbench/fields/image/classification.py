@@ -100,6 +100,7 @@ class Classification:
 
     scores = staticmethod(engine.scores)
     losses = staticmethod(engine.losses)
+    block = staticmethod(engine.block)
     changed = staticmethod(engine.changed)
     agrees = staticmethod(engine.agrees)
     figures = staticmethod(engine.figures)

@@ -56,8 +56,8 @@ def opened(value: Any) -> Image:
         value = _read(Path(value))
     try:
         picture = Image.open(io.BytesIO(value), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"expected at most {MOST_PIXELS:,} pixels, got more ({error})") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"expected at most {MOST_PIXELS:,} pixels, got many more") from None
     except BROKEN:
         raise DataError(f"expected a picture ({', '.join(FORMATS)}), got other bytes") from None
     if picture.width * picture.height > MOST_PIXELS:
@@ -78,7 +78,7 @@ def pixels(value: Any, shape: Shape) -> np.ndarray:
         picture = ImageOps.exif_transpose(picture)
         picture = picture.convert("L" if shape.channels == 1 else "RGB")
     except BROKEN as error:
-        raise DataError(f"expected a whole picture, got one that is cut off or corrupt ({error})") from None
+        raise _not_whole(error) from None
     if picture.size != (shape.width, shape.height):
         picture = picture.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
     return np.asarray(picture, np.uint8).reshape(shape.dimensions)
@@ -92,9 +92,20 @@ def native(value: Any) -> np.ndarray:
 
 
 def upright_size(picture: Image) -> tuple[int, int]:
-    """Height and width after turning it as its EXIF data say."""
-    turned = picture.getexif().get(0x0112, 1) >= 5  # orientation: 5 to 8 swap height and width
+    """Height and width after turning it as its EXIF data say.
+
+    Raises:
+        DataError: its bytes are cut off or corrupt.
+    """
+    try:
+        turned = picture.getexif().get(0x0112, 1) >= 5  # orientation: 5 to 8 swap height and width
+    except BROKEN as error:  # in a PNG file it may stand after the pixels
+        raise _not_whole(error) from None
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
+
+
+def _not_whole(error: Exception) -> DataError:
+    return DataError(f"expected a whole picture, got one that is cut off or corrupt ({error})")
 
 
 def _from_array(value: np.ndarray) -> Image:

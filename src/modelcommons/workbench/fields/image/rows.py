@@ -181,7 +181,10 @@ def _labels(tables: Mapping[str, Table], column: str) -> tuple[str, ...]:
     """The classes of all parts, those of the first part first."""
     labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.classes(column)))
     if len(labels) < 2:
-        raise DataError(f"Expected at least two classes in '{column}', found {len(labels)}: {', '.join(labels)}.")
+        raise DataError(
+            f"Expected at least two classes in '{column}', found {len(labels)}: {', '.join(labels)}. "
+            "Give pictures of another class too, or name another column: data.columns.label."
+        )
     if len(labels) > MOST_CLASSES:
         raise DataError(
             f"'{column}' has {len(labels):,} different values, expected at most {MOST_CLASSES:,} classes. "
@@ -258,14 +261,14 @@ def _shape(tables: Mapping[str, Table], values: Mapping[str, Callable[[int], byt
         for index in range(len(table)):
             try:
                 picture = opened(values[split](index))
+                size = upright_size(picture)
             except DataError as error:
                 why = f"{table.where(index)}: {error}"
                 continue
-            size = upright_size(picture)
             sizes[size] = sizes.get(size, 0) + 1
             gray = gray and picture.mode in GRAY_MODES
     if not sizes:
-        raise DataError(f"None of the pictures can be read; {why}.")
+        raise DataError(f"None of the pictures can be read; {why}. Get them again.")
     height, width = (options.size, options.size) if options.size != "auto" else _common(sizes)
     channels = 1 if options.color == "gray" or (options.color == "auto" and gray) else 3
     return Shape(height, width, channels)

@@ -26,7 +26,7 @@ from modelcommons.workbench.fields.series.forecaster import (
     read_weights,
     with_interval,
 )
-from modelcommons.workbench.fields.series.metrics import METRICS, agrees, changed, losses, rounded, scores
+from modelcommons.workbench.fields.series.metrics import METRICS, agrees, block, changed, losses, rounded, scores
 from modelcommons.workbench.fields.series.reading import read, read_history
 from modelcommons.workbench.fields.series.rows import History, Options, Windows, split
 from modelcommons.workbench.task import Job, Json, Model, Parts, Reading, Row, Rows, Source, Split, Tiny
@@ -135,6 +135,7 @@ class Forecasting:
 
     scores = staticmethod(scores)
     losses = staticmethod(losses)
+    block = staticmethod(block)
     changed = staticmethod(changed)
     agrees = staticmethod(agrees)
     figures = staticmethod(figures)

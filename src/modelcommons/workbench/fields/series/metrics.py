@@ -38,17 +38,22 @@ def scores(lines: Sequence[Line], seed: int = 0) -> list[Score]:
     Coverage and width are there only where the lines carry intervals.
     """
     per_window = [_measures(line) for line in lines]
-    block = min(len(per_window), max((len(line["target"]["values"]) for line in lines[:1]), default=1))
+    size = block(lines)
     names = [metric.name for metric in METRICS if all(metric.name in measures for measures in per_window)]
     found = []
     for metric in METRICS:
         if metric.name not in names:
             continue
         values = np.array([measures[metric.name] for measures in per_window])
-        low, high = block_bootstrap(values, block, seed, DRAWS)
-        method = f"block-bootstrap(block={block},draws={DRAWS},seed={seed})"
+        low, high = block_bootstrap(values, size, seed, DRAWS)
+        method = f"block-bootstrap(block={size},draws={DRAWS},seed={seed})"
         found.append(Score(metric.name, float(values.mean()), metric.direction, low, high, method))
     return found
+
+
+def block(lines: Sequence[Line]) -> int:
+    """Windows that overlap: a horizon of them, at most all there are."""
+    return min(len(lines), len(lines[0]["target"]["values"])) if len(lines) else 1
 
 
 def losses(lines: Sequence[Line]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -146,7 +146,8 @@ def _roles(table: Table, columns: Mapping[str, str], options: Options) -> _Roles
     )
     if not values:
         raise DataError(
-            f"Expected at least one column of numbers beside '{time}'; the columns are {', '.join(table.columns)}."
+            f"Expected at least one column of numbers beside '{time}'; the columns are {', '.join(table.columns)}. "
+            "Write numbers as 1234.5, or name the columns that have them: data.options.targets."
         )
     return _Roles(time, series, values)
 
@@ -211,8 +212,12 @@ def _usable(table: Table, roles: _Roles) -> Table:
             f"A file has no column '{lacking[0]}', which others have; its columns: {', '.join(table.columns)}."
         )
     for name in roles.values:
-        table = table.refuse(table.numbers(name).bad, f"{name} is not a finite number")
+        table = table.refuse(table.numbers(name).bad, _no_number(table, name))
     return table.refuse(np.isnat(read_times(table, roles.time)), f"{roles.time} is not a time that can be read")
+
+
+def _no_number(table: Table, name: str) -> Callable[[int], str]:
+    return lambda at: f"{name} is '{table.row(at, [name])[name]}', expected a finite number"
 
 
 def _pieces(file: SourceFile, table: Table, roles: _Roles) -> list[_Piece]:

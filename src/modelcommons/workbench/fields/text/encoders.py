@@ -1,4 +1,4 @@
-"""encoders: from texts to the numbers a network reads; by hashed n-grams, or by a tokenizer learned or brought along."""
+"""encoders: from texts to the numbers a network reads: hashed n-grams, or a tokenizer learned or brought along."""
 
 from __future__ import annotations
 

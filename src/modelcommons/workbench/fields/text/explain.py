@@ -69,7 +69,7 @@ class Explainer:
         """Of the original answer: what a sure answer loses shows here, where its probability hardly moves."""
         _, at = self._answer(row)
         share = np.clip(self._model.probabilities(texts)[:, at], 1e-9, 1 - 1e-9)
-        return np.log(share / (1 - share))
+        return np.asarray(np.log(share / (1 - share)))
 
 
 def spans(text: str) -> list[tuple[int, int]]:

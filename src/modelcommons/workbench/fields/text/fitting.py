@@ -72,7 +72,7 @@ def _fit_new(texts: Sequence[Sequence[str]], codes: Sequence[np.ndarray], labels
     torch.manual_seed(job.seed)
     network = build(name, options, len(labels), length)
     if isinstance(encoder, BagEncoder):
-        network.rarity.copy_(torch.from_numpy(encoder.rarity))  # type: ignore[operator, union-attr]
+        network.rarity.copy_(torch.from_numpy(encoder.rarity))  # type: ignore[operator]
     parts = [Examples(part, wanted, encoder) for part, wanted in zip(texts, codes, strict=True)]
     fitted = _train(network, parts, job, defaults(name, len(texts[0])))
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}

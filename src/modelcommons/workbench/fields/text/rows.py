@@ -121,7 +121,10 @@ def _labels(parts: Mapping[str, Table], column: str) -> tuple[str, ...]:
     """The classes of all parts, those of the first part first."""
     labels = tuple(dict.fromkeys(label for table in parts.values() for label in table.classes(column)))
     if len(labels) < 2:
-        raise DataError(f"Expected at least two classes in '{column}', found {len(labels)}: {', '.join(labels)}.")
+        raise DataError(
+            f"Expected at least two classes in '{column}', found {len(labels)}: {', '.join(labels)}. "
+            "Give texts of another class too, or name another column: data.columns.label."
+        )
     if len(labels) > MOST_CLASSES:
         raise DataError(
             f"'{column}' has {len(labels):,} different values, expected at most {MOST_CLASSES:,} classes. "

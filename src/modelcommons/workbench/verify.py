@@ -1,0 +1,598 @@
+"""verify: the ladder from a signature to training again; each receipt of a model folder is climbed with.
+
+Source: receipts.md v0.1, "The ladder" and "When is a re-run the same". Up to `score` no torch is needed.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from modelcommons.errors import (
+    CommonsError,
+    Contradicted,
+    DoesNotHold,
+    Forged,
+    FormatError,
+    MissingPackage,
+    NotFound,
+    Undecided,
+    UsageError,
+)
+from modelcommons.formats import card, predictions, receipt
+from modelcommons.formats.canonical import canonical
+from modelcommons.formats.digest import folder_sha256, ids_sha256
+from modelcommons.formats.predictions import Lines
+from modelcommons.formats.receipt import Receipt, decimal
+from modelcommons.workbench import fields, protocols, sources
+from modelcommons.workbench.engine.progress import Progress, Silent
+from modelcommons.workbench.engine.scoring import Score
+from modelcommons.workbench.engine.statistics import block_bootstrap
+from modelcommons.workbench.folder import RunFolder
+from modelcommons.workbench.recipe import Recipe, ShrinkSection, load_resolved
+from modelcommons.workbench.serve import find_folder
+from modelcommons.workbench.stages import evaluate
+from modelcommons.workbench.stages.evaluate import JUDGED
+from modelcommons.workbench.stages.prepare import prepare
+from modelcommons.workbench.stages.report.sections import interval, number
+from modelcommons.workbench.task import Parts, Rows, Source, Task
+
+Level = Literal["signature", "files", "score", "infer", "train"]
+Outcome = Literal["PASS", "FAIL", "UNDECIDED", "SKIPPED"]
+
+LEVELS: tuple[Level, ...] = ("signature", "files", "score", "infer", "train")
+SHOWN = 5  # ids of rows that differ
+LOOSE = 10  # times the noise measured here that a receipt's own noise may allow
+MARGIN = 0.01  # share of the main metric by which a model trained elsewhere may differ
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One receipt on one level."""
+
+    level: Level
+    receipt: str  # its path in the model folder
+    outcome: Outcome
+    reason: str
+    ids: tuple[str, ...] = ()  # of rows that differ
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of every check, in order."""
+
+    folder: Path
+    signers: tuple[str, ...]  # fingerprints
+    checks: tuple[Check, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """FAIL when one check failed, else UNDECIDED when one could not be made, else PASS."""
+        found = {check.outcome for check in self.checks}
+        return "FAIL" if "FAIL" in found else "UNDECIDED" if "UNDECIDED" in found else "PASS"
+
+    @property
+    def holds(self) -> bool:
+        return self.outcome == "PASS"
+
+    @property
+    def exit_code(self) -> int:
+        return {"PASS": 0, "FAIL": 1}.get(self.outcome, 2)
+
+    def __str__(self) -> str:
+        rows = [(check.outcome, check.level, check.receipt, _told(check)) for check in self.checks]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+        ]
+        said = {"PASS": "holds", "FAIL": "does not hold", "UNDECIDED": "cannot be decided"}[self.outcome]
+        return "\n".join(
+            [*lines, f"signed by {', '.join(self.signers) or 'nobody'}", f"{self.outcome}  {self.folder} {said}"]
+        )
+
+    def _repr_html_(self) -> str:
+        import html
+
+        rows = "".join(
+            f"<tr><td>{check.outcome}</td><td>{check.level}</td><td>{html.escape(check.receipt)}</td>"
+            f"<td>{html.escape(_told(check))}</td></tr>"
+            for check in self.checks
+        )
+        return f"<table><tr><th>{self.outcome}</th><th>level</th><th>receipt</th><th>why</th></tr>{rows}</table>"
+
+
+def verify(
+    path: str | Path,
+    level: str = "score",
+    *,
+    sample: float = 1.0,
+    key: str | None = None,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Checks every receipt of a model, level by level up to `level`; a receipt that fails one is not taken further.
+
+    Args:
+        path: a run folder, a model folder, or a hub id.
+        level: one of `LEVELS`.
+        sample: share of the test rows answered again at `infer`.
+        key: fingerprint that must have signed (`mc:...`); any key will do when not given.
+        data: the data's file or folder, where they are not where the recipe says.
+
+    Raises:
+        NotFound: no model, or no receipt, is there.
+        UsageError: no such level, or a sample outside (0, 1].
+    """
+    if level not in LEVELS:
+        raise UsageError(f"There is no level '{level}'. Levels: {', '.join(LEVELS)}.")
+    if not 0 < sample <= 1:
+        raise UsageError(f"Expected a sample above 0 and up to 1 (or 100%), got {sample:g}.")
+    folder = find_folder(path)
+    paths = sorted((folder / "receipts").rglob("*.json"), key=lambda found: (found.name != "model.json", found))
+    if not paths:
+        raise NotFound(f"There is no receipt in {folder}: nothing says how its numbers came about.")
+    model = _Shipped(folder, Path(path), data, progress or Silent())
+    checks: list[Check] = []
+    signers: dict[str, None] = {}
+    for place in paths:
+        name = place.relative_to(folder).as_posix()
+        climb = _Climb(model, place, name, sample, key)
+        for step in LEVELS[: LEVELS.index(level) + 1]:
+            checks.append(_check(step, name, getattr(climb, step)))
+            if checks[-1].outcome in ("FAIL", "UNDECIDED"):
+                break
+        if "receipt" in vars(climb):
+            signers[climb.receipt.fingerprint] = None
+    return Verdict(folder, tuple(signers), tuple(checks))
+
+
+class _Skipped(Exception):
+    """There is nothing to check at this level, and that is as it should be."""
+
+
+class _Differs(Contradicted):
+    """Contradicted, with the rows."""
+
+    def __init__(self, reason: str, ids: Sequence[str]) -> None:
+        super().__init__(reason)
+        self.ids = tuple(ids)
+
+
+def _check(level: Level, name: str, work: Callable[[], str]) -> Check:
+    """The outcome of one step."""
+    try:
+        return Check(level, name, "PASS", work())
+    except _Skipped as skipped:
+        return Check(level, name, "SKIPPED", str(skipped))
+    except (DoesNotHold, FormatError) as error:  # a damaged file is not the file that was signed
+        return Check(level, name, "FAIL", str(error), getattr(error, "ids", ()))
+    except CommonsError as error:
+        return Check(level, name, "UNDECIDED", str(error))
+    except ModuleNotFoundError as error:
+        return Check(level, name, "UNDECIDED", str(MissingPackage(f"This level needs '{error.name}'; install it.")))
+
+
+def _told(check: Check) -> str:
+    if not check.ids:
+        return check.reason
+    more = f" and {len(check.ids) - SHOWN:,} more" if len(check.ids) > SHOWN else ""
+    return f"{check.reason} Rows: {', '.join(check.ids[:SHOWN])}{more}."
+
+
+class _Shipped:
+    """What all receipts of a folder share, read once and only when a level asks for it."""
+
+    def __init__(self, folder: Path, path: Path, data: str | Path | None, progress: Progress) -> None:
+        self.folder, self.progress = folder, progress
+        self._run = path / "recipe.yaml" if path / "model" == folder else None
+        self._data = data
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """As it was published."""
+        try:
+            return load_resolved(self.folder / "recipe.yaml")
+        except NotFound:
+            raise Undecided("The folder has no recipe.yaml, so nothing says how its rows were chosen.") from None
+
+    @cached_property
+    def task(self) -> Task:
+        return fields.find(self.recipe.task)
+
+    @cached_property
+    def options(self) -> Any:
+        return self.task.options.model_validate(self.recipe.data.options)
+
+    @cached_property
+    def local(self) -> Recipe:
+        """The same recipe, its data named as they can be found from here."""
+        recipe = self.recipe
+        if self._run and self._run.is_file():
+            here = load_resolved(self._run)
+            if here.digest(JUDGED) == recipe.digest(JUDGED):
+                recipe = here
+        if self._data is None:
+            return recipe
+        update = {"source": str(Path(self._data).absolute()) if Path(self._data).exists() else str(self._data)}
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update=update)})
+
+    @cached_property
+    def source(self) -> Source:
+        """The data.
+
+        Raises:
+            NotFound: they are not here.
+        """
+        data = self.local.data
+        return sources.find(data.source, data.revision, data.license)
+
+    @cached_property
+    def test(self) -> Rows:
+        """The test rows, as the recipe divides the data."""
+        reading = self.task.rows(self.source, self.recipe.data.columns, self.options)
+        return self.task.split(reading, self.recipe.data.split, self.options).test
+
+    @cached_property
+    def parts(self) -> Parts:
+        """All rows, as a run sees them: duplicates dropped, personal data masked where the recipe says so."""
+        with tempfile.TemporaryDirectory() as folder:
+            return prepare(self.task, self.source, self.local, RunFolder(Path(folder)), Silent()).parts
+
+    @cached_property
+    def baseline(self) -> Lines:
+        return self.lines("baseline")
+
+    def lines(self, name: str) -> Lines:
+        """The stored predictions called `name`."""
+        path = self.folder / "predictions" / f"{name}.jsonl.gz"
+        if not path.is_file():
+            raise Undecided(f"predictions/{name}.jsonl.gz is not here; its licence may forbid to share it.")
+        return predictions.read(path)
+
+    @cached_property
+    def again(self) -> dict[str, tuple[str, Lines]]:
+        """Model digest and predictions of every seed, by name, from running the recipe again; it takes as long."""
+        from modelcommons.workbench.run import run
+
+        recipe = self.local
+        update = {
+            "explain": recipe.explain.model_copy(update={"examples": 0}),
+            "shrink": ShrinkSection(),
+            "publish": recipe.publish.model_copy(update={"repo": None}),
+        }
+        with tempfile.TemporaryDirectory(prefix="commons-verify-") as name:
+            folder = Path(name)
+            scored = run(recipe.model_copy(update=update), folder, self.progress).scored
+            return {
+                each.name: (each.model_sha256, predictions.read(folder / each.predictions))
+                for each in (scored.main, *scored.others)
+            }
+
+    @cached_property
+    def card(self) -> tuple[dict[str, Any], str]:
+        """Front matter and text of the card."""
+        try:
+            text = (self.folder / "README.md").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise Undecided("The folder has no card (README.md) that can be read.") from None
+        return card.read_front_matter(text), card.body(text)
+
+
+class _Climb:
+    """One receipt, taken up the ladder. A level returns what it found, or raises why it does not hold."""
+
+    def __init__(self, model: _Shipped, path: Path, name: str, sample: float, key: str | None) -> None:
+        self.model, self.path, self.name, self.sample, self.key = model, path, name, sample, key
+        self.answers = Path(name).relative_to("receipts").with_suffix("").as_posix()  # model, seed-1, onnx/model_int8
+
+    @cached_property
+    def receipt(self) -> Receipt:
+        return receipt.read(self.path)
+
+    @cached_property
+    def lines(self) -> Lines:
+        return self.model.lines(self.answers)
+
+    @property
+    def variant(self) -> str:
+        return f"{self.answers}.onnx" if "/" in self.answers else ""
+
+    # --- signature ---------------------------------------------------------------------------------------------------
+
+    def signature(self) -> str:
+        """The envelope is signed by the key it names (where asked, by the one expected), and says what it is of."""
+        found = self.receipt
+        if self.key and found.fingerprint != self.key:
+            raise Forged(f"Expected the signature of {self.key}, it is of {found.fingerprint}.")
+        subject = found.statement.subject[0].name
+        if subject.rpartition(":")[2] != self.answers:
+            raise Forged(f"The receipt is of {subject}, but stands where that of {self.answers} belongs.")
+        first, claim = found.predicate.results[0], found.predicate.claim
+        if (claim.metric, claim.value) != (first.metric, first.value):
+            raise Contradicted(f"It claims {claim.metric} {claim.value}, but measured {first.metric} {first.value}.")
+        return f"{claim.metric} {_short(claim.value)}, {found.predicate.relationship}, {found.predicate.finished}"
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def files(self) -> str:
+        """Predictions, recipe, card and model files are those that were signed."""
+        told = self.receipt.predicate
+        lines = self.lines
+        if (lines.sha256, lines.merkle_root, len(lines)) != (
+            told.predictions.sha256, told.predictions.root, told.predictions.count,
+        ):  # fmt: skip
+            raise Contradicted(f"predictions/{self.answers}.jsonl.gz is not the file that was signed.")
+        floor, baseline = told.inputs.protocol.get("baseline", {}), self.model.baseline
+        if (baseline.sha256, baseline.merkle_root) != (floor.get("sha256"), floor.get("merkleRoot")):
+            raise Contradicted("predictions/baseline.jsonl.gz is not the file that was signed.")
+        if self.model.recipe.digest(JUDGED) != told.inputs.data.get("recipeSha256"):
+            raise Contradicted("recipe.yaml is not the recipe that was signed.")
+        self._card()
+        if not self._has_weights:
+            return "predictions and recipe as signed; the weights of this seed are not shipped"
+        names = self._files()
+        if folder_sha256(self.model.folder, names) != self.receipt.model_sha256:
+            raise Contradicted(f"The model is not the one that was signed; one of these differs: {', '.join(names)}.")
+        return f"{len(names)} model files, predictions, recipe and card as signed"
+
+    @property
+    def _has_weights(self) -> bool:
+        """Other seeds leave their predictions in the folder, not their weights."""
+        return not re.fullmatch(r"seed-\d+", self.answers)
+
+    def _files(self) -> list[str]:
+        try:
+            names = self.model.task.files(self.model.folder, self.variant)
+        except FileNotFoundError as error:
+            raise Undecided(f"{error.filename} is not here, so the model cannot be digested.") from None
+        missing = [name for name in names if not (self.model.folder / name).is_file()]
+        if missing:
+            raise Undecided(f"{missing[0]} is not here, so the model cannot be digested.")
+        return names
+
+    def _card(self) -> None:
+        """Numbers on the card, in front matter and table, are those of this receipt."""
+        front, text = self.model.card
+        wanted = {result.metric: result for result in self.receipt.predicate.results}
+        for line in text.splitlines():
+            cells = [cell.strip().strip("`") for cell in line.strip().strip("|").split(" | ")]
+            if cells[-1] != self.name or len(cells) < 4:
+                continue
+            result = wanted.get(cells[0])
+            if result is None:
+                raise Contradicted(f"The card has a {cells[0]} that is not in {self.name}.")
+            shown = [number(result.value), interval(result.ci95), number(result.baseline)]
+            if cells[1:4] != shown:
+                raise Contradicted(
+                    f"The card says {cells[0]} {', '.join(cells[1:4])}; the receipt says {', '.join(shown)}."
+                )
+        if self._has_weights:
+            self._model_index(front)
+
+    def _model_index(self, front: dict[str, Any]) -> None:
+        """Some result of the card's `model-index` has exactly this receipt's numbers."""
+        want = {(result.metric, float(result.value)) for result in self.receipt.predicate.results}
+        have = []
+        for entry in _each(front.get("model-index")):
+            for result in _each(entry.get("results")):
+                values = {(each.get("type"), each.get("value")) for each in _each(result.get("metrics"))}
+                have.append(values)
+                if values == want:
+                    return
+        if have:
+            metric, value = next(iter(sorted(want - set().union(*have)) or sorted(want)))
+            raise Contradicted(f"The card's model-index has no result with {metric} {value:g}, which was signed.")
+
+    # --- score -------------------------------------------------------------------------------------------------------
+
+    def score(self) -> str:
+        """Every number follows from the stored predictions; rows and targets are the data's own."""
+        lines, told = self.lines, self.receipt.predicate
+        self._same_rows(told.inputs.data)
+        scores = {score.metric: score for score in self._scores(lines)}
+        floors = {score.metric: score for score in self._scores(self.model.baseline)}
+        for result in told.results:
+            mine = scores.get(result.metric)
+            if mine is None or result.metric not in floors:
+                raise Contradicted(f"{result.metric} does not follow from the stored predictions.")
+            found = (decimal(mine.value), decimal(mine.low), decimal(mine.high), mine.num, mine.den)
+            if found != (result.value, result.ci95.low, result.ci95.high, result.num, result.den):
+                raise Contradicted(
+                    f"{result.metric} was signed as {_interval(result.value, result.ci95.low, result.ci95.high)}; "
+                    f"the stored predictions give {_interval(*found[:3])}."
+                )
+            if decimal(floors[result.metric].value) != result.baseline:
+                raise Contradicted(
+                    f"The baseline's {result.metric} was signed as {result.baseline}; "
+                    f"its stored predictions give {decimal(floors[result.metric].value)}."
+                )
+        self._rule(told.inputs.protocol)
+        data = self._same_data(told.inputs.data)
+        first = told.results[0]
+        what = _interval(first.value, first.ci95.low, first.ci95.high)
+        return f"{first.metric} {what} from {len(lines):,} predictions; {data}"
+
+    def _scores(self, lines: Lines) -> list[Score]:
+        return self.model.task.scores(lines, self.model.recipe.evaluate.seed)
+
+    def _same_rows(self, told: dict[str, Any]) -> None:
+        """Model and baseline answer the same rows, which are those that were signed."""
+        ids, floor = self.lines.ids, self.model.baseline
+        if len(ids) != told.get("rows") or ids_sha256(ids) != told.get("idsSha256"):
+            raise Contradicted(f"The rows answered are not the {told.get('rows'):,} test rows that were signed.")
+        if ids != floor.ids or not _targets(self.lines, floor):
+            raise Contradicted("The baseline answers other rows, or has other targets, than the model.")
+
+    def _rule(self, told: dict[str, Any]) -> None:
+        """The evaluation rule is the task's own, and the protocol's where one is named."""
+        name = self.model.recipe.evaluate.protocol
+        rule = evaluate.rule(self.model.task, self.model.recipe)
+        differs = [key for key, value in rule.items() if canonical(told.get(key)) != canonical(value)]
+        if differs:
+            key = differs[0]
+            raise Contradicted(f"The rule was signed with {key} {told.get(key)!r}; the recipe says {rule[key]!r}.")
+        if name:
+            data, protocol = self.receipt.predicate.inputs.data, protocols.find(name)
+            protocols.check(protocol, self.model.task.name, data["sha256"], data["idsSha256"], data["rows"])
+            signed = {result.metric: result.baseline for result in self.receipt.predicate.results}
+            for metric, wanted in protocol.baseline_values.items():
+                if signed.get(metric) != wanted:
+                    raise Contradicted(
+                        f"The baseline of {name} has {metric} {wanted}, signed was {signed.get(metric)}."
+                    )
+
+    def _same_data(self, told: dict[str, Any]) -> str:
+        """Rows and targets against the data themselves, where these are here; in words what was compared."""
+        try:
+            source = self.model.source
+        except (NotFound, FormatError, MissingPackage) as error:
+            if self.model._data is not None:
+                raise
+            return f"targets as signed, the data are not here ({_first_sentence(error)})"
+        if source.sha256 != told.get("sha256"):
+            raise Undecided(
+                f"The data at {source.name} are not those of the receipt: expected digest "
+                f"{str(told.get('sha256'))[:12]}, got {source.sha256[:12]}. Name them with --data."
+            )
+        test, task = self.model.test, self.model.task
+        ids = list(test.ids())
+        if ids_sha256(ids) != told.get("idsSha256"):
+            here = set(self.lines.ids)
+            missing = [id for id in ids if id not in here]
+            raise _Differs(
+                f"The recipe's test part has {len(ids):,} rows, the receipt is of {len(self.lines):,} others.", missing
+            )
+        pairs = ((line["id"], line["target"], task.target(test[index])) for index, line in enumerate(self.lines))
+        wrong = [id for id, a, b in pairs if a != b and canonical(a) != canonical(b)]
+        if wrong:
+            raise _Differs(f"{len(wrong):,} targets are not the data's.", wrong)
+        return "rows and targets are the data's"
+
+    # --- infer -------------------------------------------------------------------------------------------------------
+
+    def infer(self) -> str:
+        """The shipped files give the stored answers: the same bytes, or the same decisions within the noise."""
+        if not self._has_weights:
+            raise _Skipped("the weights of this seed are not shipped; level train makes them again")
+        self._need_data()
+        self._floor()
+        model = self.model.task.load(self.model.folder, self.variant)
+        rows, lines = self.model.parts.test, self.lines
+        told = self.receipt.predicate.inputs
+        noise = float(told.protocol.get("noise", "0"))
+        if noise:  # a receipt cannot allow itself more than a machine really moves
+            noise = min(noise, LOOSE * evaluate.noise(model, rows))
+        same, differ = 0, []
+        chosen = _sampled(len(rows), self.sample)
+        for done, (index, (row, answer)) in enumerate(
+            zip(chosen, evaluate.answers(model, rows, chosen), strict=True), start=1
+        ):
+            if done % 512 == 0:
+                self.model.progress.step("infer", done, len(chosen), self.answers)
+            fresh = {"id": row.id, "target": self.model.task.target(row), **answer}
+            if predictions.encode(fresh) == lines.bytes(index):
+                same += 1
+            elif not self.model.task.agrees(lines[index], fresh, noise):
+                differ.append(row.id)
+        if differ:
+            raise _Differs(f"{len(differ):,} of {len(chosen):,} stored answers are not the model's.", differ)
+        if same == len(chosen):
+            return f"REPRODUCED_EXACT: {same:,} of {len(lines):,} answers made again, the same bytes"
+        again = f"{len(chosen):,} of {len(lines):,} answers made again"
+        return f"REPRODUCED: {again}, {same:,} the same bytes, the rest within noise"
+
+    def _need_data(self) -> None:
+        """Data of the receipt are here.
+
+        Raises:
+            Undecided: they are not.
+        """
+        try:
+            found = self.model.source.sha256
+        except (NotFound, FormatError) as error:
+            raise Undecided(f"The data are not here: {_first_sentence(error)}. Name them with --data.") from None
+        if found != self.receipt.predicate.inputs.data.get("sha256"):
+            raise Undecided("The data here are not those of the receipt. Name them with --data.")
+
+    def _floor(self) -> None:
+        """The baseline's stored answers are the baseline's."""
+        name, floor = self.model.task.baseline(self.model.parts.train, self.model.options)
+        rows = self.model.parts.test
+        wrong = [
+            row.id
+            for index, (row, answer) in enumerate(evaluate.answers(floor, rows))
+            if not self.model.task.agrees(
+                self.model.baseline[index], {"id": row.id, "target": self.model.task.target(row), **answer}, 0.0
+            )
+        ]
+        if wrong:
+            raise _Differs(f"{len(wrong):,} stored answers of the baseline are not those of '{name}'.", wrong)
+
+    # --- train -------------------------------------------------------------------------------------------------------
+
+    def train(self) -> str:
+        """The recipe, run again, gives this model: the same bits, or elsewhere one that is as good."""
+        if "/" in self.answers:
+            raise _Skipped("made from the model, which is trained again under its own receipt")
+        if self.answers not in self.model.again:
+            raise Contradicted("The recipe, run again, trains no such seed.")
+        digest, lines = self.model.again[self.answers]
+        if digest == self.receipt.model_sha256:
+            return "REPRODUCED_EXACT: trained again, the same weights bit for bit"
+        environment = canonical(self.receipt.predicate.inputs.environment)
+        if environment == canonical(evaluate.environment()) and self.model.recipe.tune.budget.minutes is None:
+            raise Contradicted("Trained again in the same environment, the recipe gives other weights.")
+        return self._as_good(lines)
+
+    def _as_good(self, again: Lines) -> str:
+        """Equivalence of two models on the same rows: the interval of the mean difference lies inside the margin."""
+        mine, theirs = self.model.task.losses(again), self.model.task.losses(self.lines)
+        block = self.model.task.block(self.lines)
+        low, high = block_bootstrap(mine - theirs, block, self.model.recipe.evaluate.seed)
+        margin = MARGIN * abs(float(self.receipt.predicate.results[0].value))
+        words = f"trained again elsewhere, the mean loss differs by [{low:.2g}, {high:.2g}], the margin is {margin:.2g}"
+        if -margin <= low and high <= margin:
+            return f"REPRODUCED: {words}"
+        if low > margin or high < -margin:
+            raise Contradicted(f"{words}.".capitalize())
+        raise Undecided(f"{words}: too few rows to tell.".capitalize())
+
+
+def _targets(a: Lines, b: Lines) -> bool:
+    """Whether two files have the same targets, row by row; as columns where there are many."""
+    if len(a) > 10_000 and "target" in a.table.column_names and "target" in b.table.column_names:
+        return bool(a.table["target"].equals(b.table["target"]))
+    return all(canonical(x.get("target")) == canonical(y.get("target")) for x, y in zip(a, b, strict=True))
+
+
+def _sampled(count: int, share: float) -> list[int]:
+    """Indices of whole batches, spread evenly: a batch answers as it did only with the rows it had."""
+    batches = list(range(0, count, evaluate.BATCH))
+    wanted = max(1, round(len(batches) * share))
+    chosen = [batches[int(at)] for at in np.linspace(0, len(batches) - 1, wanted).round()] if share < 1 else batches
+    return [index for start in dict.fromkeys(chosen) for index in range(start, min(start + evaluate.BATCH, count))]
+
+
+def _each(value: Any) -> Iterator[dict[str, Any]]:
+    """The mappings in a list that a stranger wrote."""
+    if isinstance(value, list):
+        yield from (each for each in value if isinstance(each, dict))
+
+
+def _interval(value: str, low: str, high: str) -> str:
+    return f"{_short(value)} [{_short(low)}, {_short(high)}]"
+
+
+def _short(value: str) -> str:
+    return f"{float(value):.4g}"
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split(". ")[0].rstrip(".")
