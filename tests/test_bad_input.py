@@ -176,7 +176,7 @@ DATA: dict[str, tuple[str, dict[str, str | bytes], str]] = {
     "JSON Lines that are a bomb": (
         TEXT.replace("csv", "jsonl"),
         {"data.jsonl": '{"text": "a", "label": "b"}\n{"text": "b", "label": "c"}\n' + "[" * 100_000 + "\n"},
-        "data.jsonl:3: a number too long, or lists nested too deep",
+        "data.jsonl:3: JSON is nested too deeply",
     ),
     "Parquet that is cut off": (
         TEXT.replace("csv", "parquet"),
@@ -224,7 +224,7 @@ DATA: dict[str, tuple[str, dict[str, str | bytes], str]] = {
     "a corrupt picture": (
         IMAGE,
         pictures(broken=b"\x89PNG\r\n\x1a\nrubbish"),
-        "1 of 25 rows cannot be used (a/broken.png: expected a picture (PNG, JPEG, GIF, BMP, WEBP, TIFF), got other bytes)",
+        "1 of 25 rows cannot be used (a/broken.png: expected a picture (PNG, JPEG, GIF, BMP, WEBP, TIFF), got other",
     ),
     "a picture that is cut off": (
         IMAGE,

@@ -297,9 +297,8 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             value = json.loads(line)
         except json.JSONDecodeError as error:
             yield number, f"invalid JSON ({error.msg} at character {error.pos + 1})"
-            continue
-        except (ValueError, RecursionError):
-            yield number, "a number too long, or lists nested too deep"
+        except ValueError:
+            yield number, "JSON with a number that is too long"
         except RecursionError:
             yield number, "JSON is nested too deeply"
         else:
