@@ -212,7 +212,7 @@ def test_a_pickle_under_a_harmless_name_is_refused_even_beside_weights(tmp_path:
 def test_harmless_files_pass(tmp_path: Path, file: Path) -> None:
     harmless = {
         "config.json": b'{"model_type": "bert"}', "vocab.txt": b"[PAD]\n[UNK]\ncos\nsystem\nthe\n", "empty": b"",
-        "merges.txt": b"#version: 0.2\ni n\nt h\n", "words.txt": b"c\nos\nsystem\n.\n", "picture.png": b"\x89PNG\r\n",
+        "merges.txt": b"#version: 0.2\ni n\nt h\n", "words.txt": b"cos\nsystem\nthe\n", "picture.png": b"\x89PNG\r\n",
         "samples.zip": archive("a.txt", b"text"), "model.onnx": b"\x08\x08\x12\x07pytorch",
     }  # fmt: skip
     for name, content in harmless.items():
