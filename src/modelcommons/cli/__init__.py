@@ -25,7 +25,7 @@ PATIENT = {"OMP_WAIT_POLICY": "passive"}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `commons` command; ends the process with 0, 1, 2, 3 or 130."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = "--debug" in arguments
     for name, value in (QUIET | PATIENT).items():
         os.environ.setdefault(name, value)

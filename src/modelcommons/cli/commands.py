@@ -11,7 +11,7 @@ from modelcommons.cli.output import plain, progress, show, table
 
 # plain help: rich's costs half of the time that `commons --help` may take
 app = typer.Typer(
-    rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False,
     help="""Adapt an open model on a laptop, and publish numbers that anybody can check.
 
     \b

@@ -1,0 +1,341 @@
+"""the command line: help, --json and -q everywhere; values on stdout, words on stderr, exit codes as they are told."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from typer.main import get_command
+
+import modelcommons
+from modelcommons import errors
+from modelcommons.cli import main
+from modelcommons.cli.commands import app
+from modelcommons.formats import yaml
+from modelcommons.workbench import fields
+from modelcommons.workbench import run as spine
+from modelcommons.workbench.recipe import load_resolved
+
+ROOT = Path(__file__).parents[1]
+COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+STAGES = ("get", "prepare", "tune", "evaluate", "explain", "shrink", "publish")
+TEXT = """
+task: text-classification
+model: {new: bag, options: {width: 16, buckets: 4096}}
+data: {source: ./data, license: cc0-1.0}
+tune: {epochs: 3}
+explain: {examples: 1}
+"""
+
+
+@dataclass
+class Told:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Commons = Callable[..., Told]
+
+
+class Nobody(io.RawIOBase):
+    """A stdin that nobody types into: a prompt would be a failure."""
+
+    def readable(self) -> bool:
+        raise AssertionError("asked a person something")
+
+
+@pytest.fixture
+def commons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Commons]:
+    """The command line, in an empty folder, with nobody at the keyboard."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", Nobody())
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> Told:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capfd.readouterr()
+        return Told(int(ended.value.code or 0), out, err)
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
+
+
+# --- what every command has -----------------------------------------------------------------------------------------
+
+
+def test_the_commands_are_those_that_a_person_can_guess(commons: Commons) -> None:
+    told = commons("--help")
+    wanted = {"tasks", "init", "check", "plan", "run", "predict", "verify", "diff", "schema", "version"}
+    assert set(COMMANDS) == wanted and all(f"  {name} " in told.out for name in wanted)
+    assert told.code == 0 and "Exit codes:" in told.out
+    assert commons().out == told.out, "no command at all: the help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_json_and_quiet(commons: Commons, name: str) -> None:
+    told = commons(name, "--help")
+    assert (told.code, told.err) == (0, "")
+    assert re.search(rf"^  commons {name}\b|\| commons {name}\b", told.out, re.MULTILINE), "an example"
+    assert "--json" in told.out and re.search(r"-q, --quiet|--quiet\s+-q", told.out)
+    assert not [line for line in told.out.splitlines() if len(line) > 80]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_parse(name: str) -> None:
+    """What the help shows can be typed: options exist, arguments are enough."""
+    examples = [
+        shlex.split(line.split("|")[-1].split(">")[0])[2:]
+        for line in inspect.getdoc(COMMANDS[name].callback).splitlines()  # type: ignore[union-attr]
+        if line.split("|")[-1].strip().startswith(f"commons {name}")
+    ]
+    assert examples
+    for example in examples:
+        COMMANDS[name].make_context(name, example)
+
+
+def test_the_script_is_installed_under_its_name() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"commons": "modelcommons.cli:main"}
+
+
+# --- exit codes -----------------------------------------------------------------------------------------------------
+
+ENDS: list[tuple[BaseException, int, str]] = [
+    (errors.Forged("The receipt is forged."), 1, "The receipt is forged."),
+    (errors.Contradicted("It says 0.9, it is 0.8."), 1, "It says 0.9, it is 0.8."),
+    (errors.Worse("The export is worse."), 1, "The export is worse."),
+    (errors.DataError("data.csv is empty."), 2, "data.csv is empty."),
+    (errors.Undecided("The data are not here."), 2, "The data are not here."),
+    (errors.BudgetReached("The budget ended."), 3, "The budget ended."),
+    (errors.Stopped("Stopped at step 3."), 130, "Stopped at step 3."),
+    (KeyboardInterrupt(), 130, "Stopped. Nothing is lost: run the same command again to go on."),
+    (ModuleNotFoundError("No", name="peft.lora"), 2, "This needs 'peft'. Install all parts: pip install"),
+    (OSError(28, "No space left on device", "/x"), 2, "The system says: No space left on device: /x. Put that right"),
+    (MemoryError(), 2, "The memory is full. Try a smaller tune.batch_size"),
+    (ZeroDivisionError("division by zero"), 2, "This is a mistake of ours, not yours: ZeroDivisionError: division"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "words"), ENDS, ids=lambda value: type(value).__name__)
+def test_every_end_has_its_code_and_its_sentence(
+    commons: Commons, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
+) -> None:
+    def end(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(spine, "run", end)
+    Path("recipe.yaml").write_text(TEXT)
+    told = commons("run", "recipe.yaml")
+    assert (told.code, told.out) == (code, "") and told.err.startswith(words) and told.err.count("\n") == 1
+    told = commons("run", "recipe.yaml", "--json")
+    assert (told.code, told.err) == (code, "")
+    assert told.json["error"]["exit_code"] == code and told.json["error"]["message"].startswith(words)
+
+
+def test_a_mistake_of_ours_can_be_reported(commons: Commons, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(spine, "run", end)
+    Path("recipe.yaml").write_text(TEXT)
+    report = re.search(r"report it with (\S+\.txt);", commons("run", "recipe.yaml").err)
+    assert report and "Traceback" in (text := Path(report[1]).read_text()) and "ZeroDivisionError" in text
+    Path(report[1]).unlink()
+    with pytest.raises(ZeroDivisionError):
+        main(["run", "recipe.yaml", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], "No such command 'trian'"),
+        (["run"], "Missing argument 'RECIPE'. See: commons run --help."),
+        (["run", "recipe.yaml", "--epochs", "3"], "No such option: --epochs"),
+        (["init"], "Missing argument 'TASK'. See: commons init --help."),
+        (["init", "text-clasification"], "Did you mean 'text-classification'?"),
+        (["tasks", "more"], "See: commons tasks --help."),
+        (["predict", "nowhere"], "Missing argument 'INPUT...'. See: commons predict --help."),
+    ],
+)
+def test_wrong_usage_is_said_in_a_sentence(commons: Commons, arguments: list[str], words: str) -> None:
+    told = commons(*arguments)
+    assert (told.code, told.out) == (2, "") and words in told.err and told.err.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = [sys.executable, "-c", "from modelcommons.cli import main; main()", "schema"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout and child.stderr
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    child.wait()
+    child.stderr.close()
+
+
+# --- one command after the other ------------------------------------------------------------------------------------
+
+
+def test_tasks_are_those_of_the_table(commons: Commons) -> None:
+    told = commons("tasks", "--json")
+    assert [task["task"] for task in told.json] == list(fields.TASKS)
+    assert all(task["new"] and task["metrics"] and task["summary"] for task in told.json)
+    words = commons("tasks").out.splitlines()
+    assert [line.split(" ")[0] for line in words] == list(fields.TASKS)
+
+
+@pytest.mark.parametrize("task", fields.TASKS)
+def test_what_init_writes_passes_check(commons: Commons, task: str) -> None:
+    assert commons("init", task).out == "Wrote recipe.yaml. Next: commons check recipe.yaml\n"
+    told = commons("check", "recipe.yaml", "-q", "--json")
+    assert (told.code, told.err) == (0, "")
+    assert told.json["recipe"]["task"] == task and told.json["data"]["rows"]["bad"] == 0 and told.json["license"]
+    before = Path("recipe.yaml").read_bytes()
+    told = commons("init", task)
+    assert told.code == 2 and told.err.startswith("recipe.yaml is there already, and nothing is overwritten.")
+    assert Path("recipe.yaml").read_bytes() == before and {path.name for path in Path().iterdir()} == {"recipe.yaml"}
+
+
+@pytest.mark.parametrize("task", fields.TASKS)
+def test_every_key_that_init_shows_can_be_uncommented(commons: Commons, task: str) -> None:
+    """Uncommented, the defaults are what they were."""
+    commons("init", task)
+    shown = Path("recipe.yaml").read_text()
+    Path("all.yaml").write_text(re.sub(r"^(  +)# ( *\w+:)", r"\1\2", shown, flags=re.MULTILINE))
+    whole, plain = (commons("run", name, "--dry-run", "--json") for name in ("all.yaml", "recipe.yaml"))
+    assert (whole.code, whole.err) == (0, "")
+    given, wanted = whole.json, plain.json
+    for value in (given, wanted):
+        value["name"], value["model"]["options"], value["data"]["options"] = "", {}, {}  # shown: those of the task
+    assert given == wanted
+
+
+def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(commons: Commons) -> None:
+    Path("base.yaml").write_text(TEXT)
+    Path("news.yaml").write_text("extends: base.yaml\ntune: {epochs: 7}\n")
+    told = commons("run", "news.yaml", "tune.learning_rate=0.5", "--dry-run")
+    assert (told.code, told.err) == (0, "") and {path.name for path in Path().iterdir()} == {"base.yaml", "news.yaml"}
+    Path("resolved.yaml").write_text(told.out)
+    resolved = load_resolved("resolved.yaml")
+    assert (resolved.name, resolved.tune.epochs, resolved.tune.learning_rate) == ("news", 7, 0.5)
+
+
+def test_the_schema_accepts_every_recipe_and_refuses_an_unknown_key(commons: Commons) -> None:
+    validator = jsonschema.Draft202012Validator(commons("schema").json)
+    validator.check_schema(validator.schema)
+    recipes = sorted((ROOT / "recipes").glob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        validator.validate(yaml.load(path.read_text(encoding="utf-8"), path.name))
+    assert list(validator.iter_errors({**yaml.load(TEXT, "text"), "epohcs": 3}))
+
+
+def test_version_names_what_numbers_depend_on(commons: Commons) -> None:
+    found = commons("version", "--json").json
+    assert found["modelcommons"] == modelcommons.__version__ and {"python", "torch", "numpy"} <= set(found)
+    assert f"modelcommons  {modelcommons.__version__}" in commons("version").out
+
+
+# --- a run, and what it answers -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small world of texts, its recipe, and the model folder that a run in another process made."""
+    place = tmp_path_factory.mktemp("world")
+    tiny = fields.find("text-classification").tiny(place / "data")
+    (place / "recipe.yaml").write_text(TEXT.replace("./data", str(tiny.source)))
+    command = [sys.executable, "-c", "from modelcommons.cli import main; main()", "run", "recipe.yaml", "--debug"]
+    done = subprocess.run(
+        [*command, "--folder", "run"], cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    (place / "told.json").write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+    return place
+
+
+def test_a_run_says_one_line_a_stage_and_no_warning(world: Path) -> None:
+    """With --debug nothing is silenced."""
+    code, out, err = json.loads((world / "told.json").read_text())
+    assert code == 0, err
+    said = [line.split(" ")[0] for line in err.splitlines()]
+    assert said == [stage for stage in STAGES if stage in said] and {"get", "tune", "evaluate", "publish"} <= set(said)
+    assert out.splitlines()[0].startswith("metric") and out.splitlines()[-1] == "check it: commons verify run"
+
+
+def test_run_again_with_json_gives_the_values_and_nothing_else(commons: Commons, world: Path) -> None:
+    told = commons("run", str(world / "recipe.yaml"), "--folder", str(world / "run"), "--json", "-q")
+    assert (told.code, told.err) == (0, "")
+    value = told.json
+    assert value["model"] == str(world / "run" / "model") and Path(value["model"], "model.safetensors").is_file()
+    assert value["scores"][0]["metric"] == "accuracy" and 0 <= value["scores"][0]["low"] <= value["scores"][0]["value"]
+    assert value["rows"] > 0 and value["baseline"][0]["metric"] == "accuracy"
+
+
+def answers(told: Told) -> list[Any]:
+    assert (told.code, told.err) == (0, ""), told.err
+    return [json.loads(line)["prediction"]["label"] for line in told.out.splitlines()]
+
+
+def test_predict_answers_arguments_files_and_stdin_alike(
+    commons: Commons, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["a warm and sunny day", "cold rain, snow and wind"]
+    model = str(world / "run")
+    wanted = answers(commons("predict", model, *texts))
+    assert len(wanted) == 2
+
+    def typed(raw: bytes) -> list[Any]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        return answers(commons("predict", model, "-"))
+
+    assert typed("\n".join(texts).encode()) == wanted
+    assert typed(json.dumps(texts).encode()) == wanted
+    Path("one.txt").write_text(texts[0])
+    Path("all.csv").write_text("text\n" + "\n".join(f'"{text}"' for text in texts))
+    assert answers(commons("predict", model, "one.txt")) == wanted[:1]
+    assert answers(commons("predict", model, "all.csv")) == wanted
+    assert answers(commons("predict", str(world / "run" / "model"), texts[1])) == wanted[1:]
+    value = commons("predict", model, *texts, "--json").json
+    assert [answer["prediction"]["label"] for answer in value] == wanted
+
+
+def test_predict_says_what_it_cannot_answer(commons: Commons, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = str(world / "run")
+    for arguments, words in {
+        ("nowhere/at all", "a text"): "Expected a model folder",
+        (model, " "): "Expected a text, a list of texts or a file",
+        (model, "a text", "--variant", "onnx/none.onnx"): "onnx/none.onnx",
+    }.items():
+        told = commons("predict", *arguments)
+        assert (told.code, told.out) == (2, "") and words in told.err and told.err.count("\n") == 1, told.err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'["open')))
+    assert commons("predict", model, "-").err.startswith("Expected JSON on stdin, as it begins with [ or {")
+
+
+def test_a_picture_may_come_through_stdin(commons: Commons, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = fields.find("image-classification").tiny(Path("data").resolve())
+    Path("recipe.yaml").write_text(
+        "task: image-classification\nmodel: {new: linear}\nexplain: {examples: 0}\ntune: {epochs: 1}\n"
+        f"data: {{source: {tiny.source}, license: cc0-1.0}}\n"
+    )
+    assert commons("run", "recipe.yaml", "--folder", "run", "-q", "--debug").code == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(tiny.example).read_bytes())))
+    assert answers(commons("predict", "run", "-")) == answers(commons("predict", "run", str(tiny.example)))
