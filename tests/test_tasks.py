@@ -12,6 +12,7 @@ import pytest
 
 import modelcommons as mc
 from modelcommons.errors import CommonsError, FormatError, UnsafeFile
+from modelcommons.formats.receipt import read
 from modelcommons.workbench import fields
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
@@ -180,6 +181,16 @@ def test_a_broken_file_is_refused_in_a_sentence(world: World, tmp_path: Path) ->
     assert not (tmp_path / "run" / "model").exists()
 
 
+def test_nothing_published_names_this_machine(world: World) -> None:
+    texts = [
+        path for path in world.model_folder.rglob("*") if path.suffix in (".md", ".json", ".yaml", ".html", ".txt")
+    ]
+    assert texts
+    assert not [path.name for path in texts if str(world.folder) in path.read_text(encoding="utf-8")]
+    for path in (world.model_folder / "receipts").rglob("*.json"):  # base64 inside
+        assert str(world.folder) not in read(path).statement.model_dump_json()
+
+
 def test_a_pickle_is_refused_and_never_loaded(world: World, tmp_path: Path) -> None:
     import pickle
     import shutil
@@ -252,5 +263,5 @@ def test_content_and_class_are_plain(world: World) -> None:
 
 @pytest.mark.parametrize("level", ["signature", "files", "score", "infer"])
 def test_the_receipts_hold(world: World, level: str) -> None:
-    verdict = mc.verify(world.model_folder, level=level)
+    verdict = mc.verify(world.folder / "run", level=level)
     assert verdict.holds, verdict

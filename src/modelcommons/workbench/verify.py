@@ -231,6 +231,8 @@ class _Shipped:
             NotFound: they are not here.
         """
         data = self.local.data
+        if not (data.source.startswith("bundled:") or "/" in data.source or data.revision):
+            raise NotFound(f"'{data.source}' is the name of a file or folder of the author's machine.")
         return sources.find(data.source, data.revision, data.license)
 
     @cached_property

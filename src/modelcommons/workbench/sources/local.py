@@ -22,7 +22,10 @@ def find(path: Path, name: str) -> Source:
         raise DataError(f"{name}: expected a folder, or a file that ends in {', '.join(listing.DATA_SUFFIXES)}.")
     files, sha256 = listing.digested(folder, chosen, name)
     origin = about.read(folder, with_text=path.is_dir())
-    return Source(name, folder.resolve(), files, sha256, origin.revision, origin.licence, origin.homepage, origin.notes)
+    known_as = path.resolve().name  # where it lies on this machine is nobody's business
+    return Source(
+        known_as, folder.resolve(), files, sha256, origin.revision, origin.licence, origin.homepage, origin.notes
+    )
 
 
 def _walk(folder: Path) -> list[str]:

@@ -73,7 +73,8 @@ def _find(task: Task, asked: ModelChoice) -> tuple[Choice, Origin | None]:
     if asked.from_ is None:
         return Choice(None, asked.new or next(iter(task.architectures)), asked.options), None
     folder, commit = _model_folder(asked.from_, LOADED, nested=False)
-    return Choice(folder, asked.from_, asked.options), _origin(asked.from_, folder, commit)
+    name = asked.from_ if commit else folder.name  # a folder's place on this machine is nobody's business
+    return Choice(folder, name, asked.options), _origin(name, folder, commit)
 
 
 def _model_folder(name: str, suffixes: Sequence[str], nested: bool) -> tuple[Path, str | None]:

@@ -15,7 +15,7 @@ from modelcommons.formats.predictions import read
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.folder import RunFolder, replacing
 from modelcommons.workbench.privacy import patterns
-from modelcommons.workbench.recipe import Recipe, dump
+from modelcommons.workbench.recipe import Recipe, dump, shareable
 from modelcommons.workbench.stages import report
 from modelcommons.workbench.stages.evaluate import Evaluated, Evaluation
 from modelcommons.workbench.stages.explain import Explained
@@ -133,7 +133,7 @@ def _facts(
         title=recipe.publish.name or (repo.split("/")[-1] if repo else recipe.name),
         address=repo or "model",
         url=f"{endpoint()}/{repo}/blob/main" if repo else None,
-        recipe=recipe,
+        recipe=shareable(recipe),
         got=got,
         data=data,
         tuned=tuned,
