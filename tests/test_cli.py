@@ -151,6 +151,21 @@ def test_every_end_has_its_code_and_its_sentence(
     assert told.json["error"]["exit_code"] == code and told.json["error"]["message"].startswith(words)
 
 
+def test_a_budget_that_buys_nothing_usable_ends_with_3(commons: Commons, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelcommons.workbench.stages import tune
+
+    monkeypatch.setattr(tune, "LEAST_STEPS", 10**9)
+    tiny = fields.find("text-classification").tiny(Path("data").resolve())
+    Path("recipe.yaml").write_text(TEXT.replace("./data", str(tiny.source)))
+    told = commons("run", "recipe.yaml", "tune.budget.minutes=0.01", "tune.epochs=1e6", "-q", "--folder", "run")
+    assert (told.code, told.out) == (3, "") and not Path("run/model").exists()
+    assert re.fullmatch(
+        r"The budget of 0\.01 min ended after \d+ steps, before anything usable; one epoch takes about \S+ min\. "
+        r"Give tune\.budget\.minutes a larger number\.\n",
+        told.err,
+    )
+
+
 def test_a_mistake_of_ours_can_be_reported(commons: Commons, monkeypatch: pytest.MonkeyPatch) -> None:
     def end(*_: Any) -> None:
         raise ZeroDivisionError

@@ -291,6 +291,18 @@ def test_ctrl_c_in_the_very_last_step_is_not_lost(problem: Problem) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_less_free_memory_changes_nothing_once_it_has_begun(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`batch_size: auto` is measured once: another batch size would be another training."""
+    whole = problem.network()
+    problem.train(whole)
+    problem.each = lambda number: signal.raise_signal(signal.SIGINT) if number == 20 else None
+    with pytest.raises(Stopped):
+        problem.train(problem.network())
+    monkeypatch.setattr(loop, "free_memory", lambda: 4096)
+    assert problem.train(again := problem.network()).settings["batch_size"] == 16
+    assert weights(again) == weights(whole)
+
+
 def test_a_checkpoint_of_another_plan_is_not_continued(problem: Problem) -> None:
     problem.each = lambda number: signal.raise_signal(signal.SIGINT) if number == 5 else None
     with pytest.raises(Stopped):

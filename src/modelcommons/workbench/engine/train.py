@@ -109,11 +109,12 @@ def train(
     machine = device()
     layout = torch.channels_last if defaults.channels_last else torch.contiguous_format
     network.to(machine).to(memory_format=layout)  # type: ignore[call-overload]
-    plan = _plan(network, num_rows, batch, loss, training, defaults, seed, layout)
+    found = checkpoint.newest(checkpoints)
+    plan = _plan(network, num_rows, batch, loss, training, defaults, seed, layout, found)
     optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
     kept = copy.deepcopy(network).eval() if average else network  # what is scored and kept
     best: dict[str, Tensor] = {}
-    state, best = _resume(checkpoints, plan, network, kept, optimizers, seconds)
+    state, best = _resume(found, plan, network, kept, optimizers, seconds)
     goal = min(state.total, max_steps or state.total)
     saved = time.monotonic()
     started = saved - state.seconds
@@ -322,14 +323,20 @@ def _plan(
     defaults: Defaults,
     seed: int,
     layout: torch.memory_format,
+    found: checkpoint.Checkpoint | None,
 ) -> Plan:
-    """Every `auto` of the recipe as a number."""
+    """Every `auto` of the recipe as a number; the batch size, which depends on free memory, as it was when begun."""
 
     def pick(wish: Any, default: Any) -> Any:
         return default if wish == "auto" else wish
 
     asked = training.batch_size
-    most = min(defaults.batch_size, _fits(network, num_rows, batch, loss, layout)) if asked == "auto" else asked
+    if asked != "auto":
+        most = asked
+    elif found is not None:
+        most = int(found.state["batch_size"])
+    else:
+        most = min(defaults.batch_size, _fits(network, num_rows, batch, loss, layout))
     size = min(most, num_rows)
     epochs = pick(training.epochs, defaults.epochs)
     per_epoch = math.ceil(math.ceil(num_rows / size) / training.accumulate)
@@ -371,7 +378,7 @@ def _fits(network: nn.Module, num_rows: int, batch: MakeBatch, loss: Loss, layou
 
 
 def _resume(
-    checkpoints: Path,
+    found: checkpoint.Checkpoint | None,
     plan: Plan,
     network: nn.Module,
     kept: nn.Module,
@@ -379,7 +386,6 @@ def _resume(
     seconds: float | None,
 ) -> tuple[State, dict[str, Tensor]]:
     """The state to go on from: the newest good checkpoint of this plan, else the beginning."""
-    found = checkpoint.newest(checkpoints)
     if found is None or found.state["plan"] != _digest(plan):
         return State(total=plan.total), {}
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "kept": {}, "best": {}, "optimizer": {}}
@@ -405,7 +411,7 @@ def _tensors(network: nn.Module, kept: nn.Module, best: dict[str, Tensor], optim
 
 
 def _json(plan: Plan, state: State) -> dict[str, Any]:
-    return {"plan": _digest(plan), "state": asdict(state)}
+    return {"plan": _digest(plan), "batch_size": plan.batch_size, "state": asdict(state)}
 
 
 def _digest(plan: Plan) -> str:
