@@ -14,6 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from measure import heading
+
+MOST_MIB = 2048  # that reading may take
+
 READ = """
 import json, resource, sys, time
 from pathlib import Path
@@ -65,6 +69,7 @@ def measure(path: Path, cache: Path) -> dict[str, float]:
 
 
 def main(megabytes: int) -> None:
+    heading()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "large.csv")
         num_rows = write_csv(path, megabytes * 10**6)
@@ -73,6 +78,8 @@ def main(megabytes: int) -> None:
         print(f"{path.stat().st_size / 1e6:,.0f} MB, {num_rows:,} rows, {found['bad']} bad lines counted")
         print(f"first reading {found['first_s']:.1f} s, again (from the cache) {found['again_s']:.1f} s")
         print(f"one row {found['row_us']:.0f} us, peak memory {found['peak_mib']:,} MiB")
+        holds = "holds" if found["peak_mib"] <= MOST_MIB else "does not hold"
+        print(f"expected: a peak of at most {MOST_MIB:,} MiB; it {holds}")
 
 
 if __name__ == "__main__":

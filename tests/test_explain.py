@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Path, Parts
     return task, folder / "model", parts
 
 
-def tested(trained: tuple[Task, Path, Parts], weights: Any, examples: int = 12) -> attribution.Deletion:
+def deletion_of(trained: tuple[Task, Path, Parts], weights: Any, examples: int = 12) -> attribution.Deletion:
     """The deletion test of an explainer whose weights are what `weights` makes of the true ones."""
     task, folder, parts = trained
     explainer = task.explainer(folder)  # type: ignore[attr-defined]
@@ -42,18 +42,18 @@ def tested(trained: tuple[Task, Path, Parts], weights: Any, examples: int = 12) 
 
 
 def test_a_true_explanation_passes(trained: tuple[Task, Path, Parts]) -> None:
-    test = tested(trained, lambda weights: weights)
+    test = deletion_of(trained, lambda weights: weights)
     assert test.holds and test.p_value < 0.01 and test.named > 2 * test.random and test.wins >= 10
 
 
 def test_an_explainer_with_random_weights_is_caught(trained: tuple[Task, Path, Parts]) -> None:
     rng = np.random.default_rng(0)
-    test = tested(trained, lambda weights: rng.normal(size=len(weights)))
+    test = deletion_of(trained, lambda weights: rng.normal(size=len(weights)))
     assert not test.holds and "no better than random" in explain.in_words(test)
 
 
 def test_an_explainer_upside_down_is_caught(trained: tuple[Task, Path, Parts]) -> None:
-    test = tested(trained, lambda weights: -weights)
+    test = deletion_of(trained, lambda weights: -weights)
     assert not test.holds and test.p_value > 0.5
 
 

@@ -1,4 +1,4 @@
-"""the gate for YAML: every bomb refused at once; values read as the core schema says, and written so that they come back."""
+"""the gate for YAML: every bomb refused at once; values read by the core schema, and written so that they come back."""
 
 from __future__ import annotations
 

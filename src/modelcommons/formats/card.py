@@ -48,7 +48,8 @@ def body(text: str) -> str:
 
 def write(front: Mapping[str, Any], prose: str) -> str:
     """A card: the same values give the same bytes; empty ones are left out."""
-    known = {key: front[key] for key in (*ORDER, *(key for key in front if key not in ORDER)) if front.get(key)}
+    order = (*ORDER, *(key for key in front if key not in ORDER))
+    known = {key: front[key] for key in order if front.get(key) not in (None, "", [], {})}  # False and 0 say something
     return f"---\n{yaml.dump(known)}---\n\n{prose.strip()}\n"
 
 
