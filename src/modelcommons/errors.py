@@ -14,6 +14,23 @@
     │   ├── Contradicted            a number, a prediction or a weight differs from what the receipt says
     │   ├── Forged                  a receipt's signature or digest is wrong
     │   └── Worse                   an export or a new model is significantly worse than the recipe allows
+    ├── HubError                    a hub's answer to a request; has an HTTP status and the client's X-Error-Code
+    │   ├── BadRequest              400
+    │   ├── Unauthorized            401
+    │   ├── Forbidden               403
+    │   │   └── Gated               403, GatedRepo: the repository is gated, and the person is not on its list
+    │   ├── Missing                 404
+    │   │   ├── RepoNotFound        a repository that is not there, or that the person may not know of: one answer
+    │   │   ├── RevisionNotFound
+    │   │   └── EntryNotFound
+    │   ├── Conflict                409: it is there already
+    │   ├── Stale                   412: the branch has moved since the person looked
+    │   ├── TooLarge                413
+    │   ├── OutOfRange              416
+    │   ├── Unprocessable           422: a name, path or value that cannot be
+    │   ├── TooMany                 429
+    │   ├── StoreFailed             503: the store did not take the bytes; nothing was acknowledged
+    │   └── StoreFull               507
     ├── BudgetReached               exit 3: the budget ended before anything usable was there
     └── Stopped                     exit 130: Ctrl-C; says how to go on
 
@@ -95,3 +112,115 @@ class Stopped(CommonsError):
     """The person pressed Ctrl-C; the message says how to go on."""
 
     exit_code = 130
+
+
+# --- a hub's answers ------------------------------------------------------------------------------------------------
+
+
+class HubError(CommonsError):
+    """A hub refuses a request.
+
+    Args:
+        extra: more keys for the JSON answer, such as the `url` that a 409 must carry.
+    """
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str | None] = None  # X-Error-Code, by which huggingface_hub chooses its exception
+
+    def __init__(self, message: str, **extra: object) -> None:
+        super().__init__(message)
+        self.extra = extra
+
+
+class BadRequest(HubError):
+    """The request does not mean anything here."""
+
+
+class Unauthorized(HubError):
+    """Nobody is signed in, or the token is none of ours."""
+
+    status = 401
+
+
+class Forbidden(HubError):
+    """The person is known, and may not do this."""
+
+    status = 403
+
+
+class Gated(Forbidden):
+    """The repository is gated, and the person is not on its list."""
+
+    code = "GatedRepo"
+
+
+class Missing(HubError):
+    """What was asked for is not there."""
+
+    status = 404
+
+
+class RepoNotFound(Missing):
+    """A repository that is not there, or that the person may not know of; both have one answer."""
+
+    code = "RepoNotFound"
+
+
+class RevisionNotFound(Missing):
+    """No branch, tag or commit of that name in the repository."""
+
+    code = "RevisionNotFound"
+
+
+class EntryNotFound(Missing):
+    """No file or folder of that path in the commit."""
+
+    code = "EntryNotFound"
+
+
+class Conflict(HubError):
+    """It is there already, or two wishes contradict each other."""
+
+    status = 409
+
+
+class Stale(HubError):
+    """The branch has moved since the person looked."""
+
+    status = 412
+
+
+class TooLarge(HubError):
+    """More bytes than are allowed."""
+
+    status = 413
+
+
+class OutOfRange(HubError):
+    """A range that begins past the end."""
+
+    status = 416
+
+
+class Unprocessable(HubError):
+    """A name, path or value that cannot be; the gate refuses and does not repair."""
+
+    status = 422
+
+
+class TooMany(HubError):
+    """Too many requests in too short a time."""
+
+    status = 429
+
+
+class StoreFailed(HubError):
+    """The store did not take the bytes; nothing was acknowledged, and the same request may be sent again."""
+
+    status = 503
+
+
+class StoreFull(HubError):
+    """The store is full; nothing was acknowledged."""
+
+    status = 507
