@@ -82,6 +82,12 @@ sessions = Table(  # people who signed in with a password
     Column("expires", Float, nullable=False),
 )  # fmt: skip
 
+attempts = Table(  # failed sign-ins, so that passwords are not guessed
+    "attempts", metadata, _id(),
+    Column("key", String(64), nullable=False, index=True),  # sha256 of account and address
+    Column("created", Float, nullable=False, index=True),
+)  # fmt: skip
+
 # --- repositories ---------------------------------------------------------------------------------------------------
 
 repos = Table(
@@ -258,6 +264,8 @@ webhooks = Table(
     Column("domains", JSON, nullable=False),  # ["repo", "discussion"]
     Column("secret", String),
     Column("disabled", Boolean, nullable=False, default=False),
+    Column("day", Integer, nullable=False, default=0),  # since 1970; what was sent on it counts towards a limit
+    Column("sent", Integer, nullable=False, default=0),
     Column("created", Float, nullable=False),
 )  # fmt: skip
 
@@ -268,6 +276,38 @@ deliveries = Table(  # what is still to be sent to webhooks
     Column("tries", Integer, nullable=False, default=0),
     Column("due", Float, nullable=False, index=True),
     Column("created", Float, nullable=False),
+)  # fmt: skip
+
+attachments = Table(  # images and sounds in comments; the bytes are a file
+    "attachments", metadata,
+    Column("id", String(32), primary_key=True),
+    _of("accounts", "user_id"),
+    Column("sha256", String(64), ForeignKey("files.sha256"), nullable=False, index=True),
+    Column("media_type", String, nullable=False),
+    Column("created", Float, nullable=False),
+)  # fmt: skip
+
+attached = Table(  # in which repositories a comment shows it: who can see one of them can see the attachment
+    "attached", metadata,
+    Column("attachment_id", String(32), ForeignKey("attachments.id", ondelete="CASCADE"), primary_key=True),
+    Column("repo_id", Integer, ForeignKey("repos.id", ondelete="CASCADE"), primary_key=True, index=True),
+)  # fmt: skip
+
+# --- housekeeping ---------------------------------------------------------------------------------------------------
+
+leases = Table(  # what one process at a time does: sending webhooks, collecting what nobody names
+    "leases", metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String(32), nullable=False),
+    Column("expires", Float, nullable=False),
+)  # fmt: skip
+
+condemned = Table(  # what nobody names, and since when that is known; removed once the grace has passed
+    "condemned", metadata,
+    Column("kind", String, primary_key=True),  # git | claim | file | xorb | attachment | blob
+    Column("repo_id", Integer, primary_key=True),  # 0: belongs to none
+    Column("name", String, primary_key=True),  # oid, digest, id or key
+    Column("since", Float, nullable=False),
 )  # fmt: skip
 
 Index("ix_repos_kind_private", repos.c.kind, repos.c.private)
