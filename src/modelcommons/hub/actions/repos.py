@@ -1,0 +1,161 @@
+"""repos: open, create, delete, move and set up repositories; `Opened` is the evidence that permission was checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Row, Select, and_, bindparam, select
+
+from modelcommons.errors import HubError, Unauthorized
+from modelcommons.hub import names, permissions, tables
+from modelcommons.hub.names import RepoId
+from modelcommons.hub.permissions import Ability, Principal, Repo, Role
+from modelcommons.hub.stores import Stores
+
+# what a person with one ability may do besides
+IMPLIED: dict[Ability, frozenset[Ability]] = {
+    "see": frozenset({"see"}),
+    "content": frozenset({"see", "content"}),
+    "discuss": frozenset({"see", "discuss"}),
+    "write": frozenset({"see", "content", "discuss", "write"}),
+    "admin": frozenset({"see", "content", "discuss", "write", "admin"}),
+}
+
+repos, accounts, members, requests = tables.repos, tables.accounts, tables.members, tables.access_requests
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A repository, and the proof that this person may do this to it. Only `open_repo` and `still` make one."""
+
+    repo: Repo
+    ability: Ability
+    who: Principal
+    role: Role | None  # in the repository's owner
+
+    def allows(self, ability: Ability) -> bool:
+        return ability in IMPLIED[self.ability]
+
+
+class Moved(HubError):
+    """The repository has another address, or another spelling, which the client is sent to."""
+
+    status = 307
+
+    def __init__(self, old: RepoId, new: RepoId) -> None:
+        super().__init__(f"{old} is now {new}.")
+        self.old, self.new = old, new
+
+
+def _opening() -> Select[Any]:
+    """Everything that `permissions.check` asks, in one query; parameter `me` is -1 for nobody."""
+    me: BindParameter[int] = bindparam("me")
+    return (
+        select(
+            repos.c.id,
+            repos.c.kind,
+            accounts.c.name.label("owner"),
+            repos.c.name,
+            repos.c.owner_id,
+            repos.c.private,
+            repos.c.gated,
+            repos.c.disabled,
+            members.c.role,
+            requests.c.status,
+        )
+        .join(accounts, accounts.c.id == repos.c.owner_id)
+        .outerjoin(members, and_(members.c.org_id == repos.c.owner_id, members.c.user_id == me))
+        .outerjoin(requests, and_(requests.c.repo_id == repos.c.id, requests.c.user_id == me))
+    )
+
+
+BY_NAME = _opening().where(
+    repos.c.kind == bindparam("kind"), accounts.c.key == bindparam("owner_key"), repos.c.key == bindparam("key")
+)
+BY_ID = _opening().where(repos.c.id == bindparam("id"))
+MOVED = select(tables.moves.c.repo_id).where(
+    tables.moves.c.kind == bindparam("kind"),
+    tables.moves.c.owner_key == bindparam("owner_key"),
+    tables.moves.c.key == bindparam("key"),
+)
+
+
+def open_repo(stores: Stores, who: Principal, rid: RepoId, ability: Ability) -> Opened:
+    """The repository called `rid`, for a person who may do `ability` to it.
+
+    Raises:
+        Moved: it has another address now, and the person may see it there.
+        RepoNotFound: it is not there, or the person may not know of it.
+        Unauthorized, Forbidden, Gated: as `permissions.check` says.
+    """
+    with stores.database.reading() as connection:
+        me = -1 if who.user_id is None else who.user_id
+        where = {"kind": rid.kind, "owner_key": names.key(rid.owner), "key": names.key(rid.name)}
+        row = connection.execute(BY_NAME, where | {"me": me}).first()
+        if row is None:
+            moved = connection.execute(MOVED, where).scalar()
+            row = None if moved is None else connection.execute(BY_ID, {"id": moved, "me": me}).first()
+    if row is None:
+        raise permissions.not_found(rid)
+    return _checked(row, who, ability, asked=rid)
+
+
+def still(connection: Connection, opened: Opened) -> Opened:
+    """The same permission, asked again inside the transaction that is going to write.
+
+    Rows are locked in one order, repository first, so that whoever takes a right away waits for this transaction or
+    goes before it; on SQLite a writer is alone anyway.
+
+    Raises:
+        RepoNotFound: the repository was deleted, or made invisible to the person.
+        Unauthorized: the token was revoked or has expired, or the person was suspended.
+        Forbidden: the person or the token lost the role it takes.
+    """
+    who, repo_id = opened.who, opened.repo.id
+    connection.execute(select(repos.c.id).where(repos.c.id == repo_id).with_for_update(key_share=True))
+    still_signed_in(connection, who)
+    if who.user_id is not None:
+        connection.execute(
+            select(members.c.role)
+            .where(members.c.org_id == opened.repo.owner_id, members.c.user_id == who.user_id)
+            .with_for_update(read=True)
+        )
+    me = -1 if who.user_id is None else who.user_id
+    row = connection.execute(BY_ID, {"id": repo_id, "me": me}).first()
+    if row is None:
+        raise permissions.not_found(opened.repo.rid)
+    return _checked(row, who, opened.ability, asked=None)
+
+
+def still_signed_in(connection: Connection, who: Principal) -> None:
+    """Raises: Unauthorized: the account is suspended or gone, or the token was revoked."""
+    if who.user_id is None:
+        return
+    account = select(accounts.c.suspended).where(accounts.c.id == who.user_id).with_for_update(read=True)
+    gone = connection.execute(account).scalar() is not False
+    if not gone and who.carrier in ("bearer", "basic"):
+        token = select(tables.tokens.c.id).where(
+            tables.tokens.c.user_id == who.user_id, tables.tokens.c.name == who.token_name
+        )
+        gone = connection.execute(token.with_for_update(read=True)).first() is None
+    if gone:
+        raise Unauthorized("This access token is no longer valid.")
+
+
+def _checked(row: Row[Any], who: Principal, ability: Ability, *, asked: RepoId | None) -> Opened:
+    repo = Repo(
+        id=row.id,
+        rid=RepoId(row.kind, row.owner, row.name),
+        owner_id=row.owner_id,
+        private=row.private,
+        gated=row.gated,
+        disabled=row.disabled,
+    )
+    role: Role | None = "admin" if row.owner_id == who.user_id else row.role
+    on_list = row.status == "accepted"
+    if asked is not None and repo.rid != asked:
+        permissions.check("see", who, repo, role)  # the new name is told only to those who may know of it
+        raise Moved(asked, repo.rid)
+    permissions.check(ability, who, repo, role, on_list=on_list)
+    return Opened(repo, ability, who, role)
