@@ -14,6 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from modelcommons.errors import UsageError
 
 BUSY_MS = 10_000  # how long a writer waits for the one before it
+WRITERS = 0x636F6D6D6F6E73  # PostgreSQL: number of the lock that writers share
 
 
 def wal_is_safe(version: str) -> bool:
@@ -58,7 +59,24 @@ class Database:
 
         On SQLite the lock is taken at the start, so that a writer waits instead of failing half way.
         """
+        with self._transaction("pg_advisory_xact_lock_shared") as connection:
+            yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """As `writing`, and no other `writing` runs beside it, in no process: for taking away what nobody names.
+
+        Whoever writes has read what it builds on inside its own transaction, so it has either ended, and is seen
+        here, or begins later, and sees what was taken away.
+        """
+        with self._transaction("pg_advisory_xact_lock") as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, lock: str) -> Iterator[Connection]:
         with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            if not self.is_sqlite:  # there a writer is alone by itself
+                connection.exec_driver_sql(f"SELECT {lock}({WRITERS})")
             yield connection
 
     def close(self) -> None:
@@ -102,3 +120,10 @@ def _sqlite(path: Path) -> Database:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return Database(engine)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Inserts the rows whose key is not there yet; says how many, where there is one row."""
+    if connection.dialect.name == "sqlite":
+        return connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows).rowcount
+    return connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows).rowcount
