@@ -109,7 +109,15 @@ repos = Table(
     Column("library_name", String),
     Column("sdk", String),  # spaces
     Column("size", BigInteger, nullable=False, default=0),  # bytes reachable from main
+    Column("parameters", BigInteger),  # numbers in its safetensors files; none where it has none, or uncounted ones
+    Column("details", JSON, nullable=False, default=dict),  # what else info shows, as actions/card.py writes it
     UniqueConstraint("kind", "owner_id", "key"),
+)  # fmt: skip
+
+repo_tags = Table(  # the same tags as in `repos`, for lists that filter by them
+    "repo_tags", metadata,
+    Column("repo_id", Integer, ForeignKey("repos.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag", String, primary_key=True, index=True),
 )  # fmt: skip
 
 moves = Table(  # where a repository was, so that old addresses answer 307

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Row, Select, and_, bindparam, select
 
-from modelcommons.errors import HubError, Unauthorized
+from modelcommons.errors import HubError
 from modelcommons.hub import names, permissions, tables
+from modelcommons.hub.actions.accounts import again
 from modelcommons.hub.names import RepoId
 from modelcommons.hub.permissions import Ability, Principal, Repo, Role
 from modelcommons.hub.stores import Stores
@@ -43,9 +44,9 @@ class Moved(HubError):
 
     status = 307
 
-    def __init__(self, old: RepoId, new: RepoId) -> None:
-        super().__init__(f"{old} is now {new}.")
-        self.old, self.new = old, new
+    def __init__(self, new_rid: RepoId) -> None:
+        super().__init__(f"This is now {new_rid}.")
+        self.new_rid = new_rid
 
 
 def _opening() -> Select[Any]:
@@ -90,7 +91,7 @@ def open_repo(stores: Stores, who: Principal, rid: RepoId, ability: Ability) -> 
         Unauthorized, Forbidden, Gated: as `permissions.check` says.
     """
     with stores.database.reading() as connection:
-        me = -1 if who.user_id is None else who.user_id
+        me = _me(who)
         where = {"kind": rid.kind, "owner_key": names.key(rid.owner), "key": names.key(rid.name)}
         row = connection.execute(BY_NAME, where | {"me": me}).first()
         if row is None:
@@ -109,38 +110,41 @@ def still(connection: Connection, opened: Opened) -> Opened:
 
     Raises:
         RepoNotFound: the repository was deleted, or made invisible to the person.
-        Unauthorized: the token was revoked or has expired, or the person was suspended.
+        Unauthorized: the token was revoked, the session has ended, or the person was suspended.
         Forbidden: the person or the token lost the role it takes.
     """
-    who, repo_id = opened.who, opened.repo.id
+    repo_id = opened.repo.id
     connection.execute(select(repos.c.id).where(repos.c.id == repo_id).with_for_update(key_share=True))
-    still_signed_in(connection, who)
+    who = still_signed_in(connection, opened.who)
     if who.user_id is not None:
-        connection.execute(
-            select(members.c.role)
-            .where(members.c.org_id == opened.repo.owner_id, members.c.user_id == who.user_id)
-            .with_for_update(read=True)
-        )
-    me = -1 if who.user_id is None else who.user_id
-    row = connection.execute(BY_ID, {"id": repo_id, "me": me}).first()
+        mine = and_(members.c.org_id == opened.repo.owner_id, members.c.user_id == who.user_id)
+        connection.execute(select(members.c.role).where(mine).with_for_update(read=True))
+    row = connection.execute(BY_ID, {"id": repo_id, "me": _me(who)}).first()
     if row is None:
         raise permissions.not_found(opened.repo.rid)
     return _checked(row, who, opened.ability, asked=None)
 
 
-def still_signed_in(connection: Connection, who: Principal) -> None:
-    """Raises: Unauthorized: the account is suspended or gone, or the token was revoked."""
+def still_signed_in(connection: Connection, who: Principal) -> Principal:
+    """The person as they are now.
+
+    Raises:
+        Unauthorized: the token was revoked, the session has ended, or the person was suspended.
+    """
     if who.user_id is None:
-        return
-    account = select(accounts.c.suspended).where(accounts.c.id == who.user_id).with_for_update(read=True)
-    gone = connection.execute(account).scalar() is not False
-    if not gone and who.carrier in ("bearer", "basic"):
-        token = select(tables.tokens.c.id).where(
-            tables.tokens.c.user_id == who.user_id, tables.tokens.c.name == who.token_name
-        )
-        gone = connection.execute(token.with_for_update(read=True)).first() is None
-    if gone:
-        raise Unauthorized("This access token is no longer valid.")
+        return who
+    held = select(accounts.c.id).where(accounts.c.id == who.user_id).with_for_update(read=True)
+    connection.execute(held)
+    kind, _, value = who.credential.partition(":")
+    if kind == "token" and value.isdecimal():
+        row = select(tables.tokens.c.id).where(tables.tokens.c.id == int(value))
+        connection.execute(row.with_for_update(read=True))
+    # whether it has expired was asked when the request came in: a request that began in time may end
+    return replace(again(connection, who.credential, now=0.0), carrier=who.carrier)
+
+
+def _me(who: Principal) -> int:
+    return -1 if who.user_id is None else who.user_id
 
 
 def _checked(row: Row[Any], who: Principal, ability: Ability, *, asked: RepoId | None) -> Opened:
@@ -156,6 +160,6 @@ def _checked(row: Row[Any], who: Principal, ability: Ability, *, asked: RepoId |
     on_list = row.status == "accepted"
     if asked is not None and repo.rid != asked:
         permissions.check("see", who, repo, role)  # the new name is told only to those who may know of it
-        raise Moved(asked, repo.rid)
+        raise Moved(repo.rid)
     permissions.check(ability, who, repo, role, on_list=on_list)
     return Opened(repo, ability, who, role)
