@@ -82,13 +82,16 @@ def check(path: Path) -> Header:
         if length > size - 8:
             raise FormatError(f"{path.name} is cut off: its header needs {length + 8:,} bytes, the file has {size:,}.")
         file.seek(8)
-        header = _parsed(file.read(length), path.name)
-    end = max((tensor.end for tensor in header.tensors.values()), default=0)
-    if 8 + length + end != size:
-        state = "is cut off" if size < 8 + length + end else "has bytes after its end"
-        raise FormatError(
-            f"{path.name} {state}: its header promises {8 + length + end:,} bytes, the file has {size:,}."
-        )
+        return parse(file.read(length), path.name, size)
+
+
+def parse(raw: bytes, name: str, size: int) -> Header:
+    """The JSON header of a file of `size` bytes, without the 8 bytes before it; the same errors as `check`."""
+    header = _parsed(raw, name)
+    promised = 8 + len(raw) + max((tensor.end for tensor in header.tensors.values()), default=0)
+    if promised != size:
+        state = "is cut off" if size < promised else "has bytes after its end"
+        raise FormatError(f"{name} {state}: its header promises {promised:,} bytes, the file has {size:,}.")
     return header
 
 

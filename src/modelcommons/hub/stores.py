@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelcommons.hub.blobs import Blobs
 from modelcommons.hub.database import Database
+from modelcommons.hub.downloads import Downloads
 from modelcommons.hub.settings import Settings
 
 
@@ -19,3 +20,4 @@ class Stores:
     blobs: Blobs
     secret: bytes  # 32 bytes, kept in the folder with mode 0600
     now: Callable[[], float]  # Unix seconds
+    downloads: Downloads = field(default_factory=Downloads)  # counted in memory, written now and then
