@@ -34,6 +34,7 @@ class Principal:
     token_role: Role = "admin"  # read tokens read; write tokens and sessions do all that the person may
     scopes: tuple[Scope, ...] | None = None  # of a fine-grained token; None: the token is not limited to repositories
     token_name: str = ""
+    credential: str = ""  # what they came with, so that it can be asked again whether it still holds; never a secret
 
     @property
     def signed_in(self) -> bool:

@@ -16,37 +16,65 @@ PREFIX = "COMMONS_HUB_"
 DAY_S = 86_400
 
 
-def _setting(default: Any, help: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": help, "secret": secret})
+def _folder() -> Path:
+    return platformdirs.user_data_path("modelcommons", appauthor=False) / "hub"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set about a hub; `COMMONS_HUB_<NAME>` in the environment sets one."""
 
-    folder: Path = _setting(
-        platformdirs.user_data_path("modelcommons", appauthor=False) / "hub", "Where database, bytes and secrets lie."
+    folder: Path = field(default_factory=_folder, metadata={"help": "Where database, bytes and secrets lie."})
+    host: str = field(
+        default="127.0.0.1",
+        metadata={"help": "Address to listen on; beyond loopback only once there is an administrator."},
     )
-    host: str = _setting("127.0.0.1", "Address to listen on; beyond loopback only once there is an administrator.")
-    port: int = _setting(8931, "Port to listen on; 0 takes a free one.")
-    url: str = _setting("", "How people reach the hub; empty: http://localhost:PORT.")
-    workers: int = _setting(1, "Processes that answer; they share database and store.")
-    database: str = _setting("", "postgresql://user@host/name; empty: SQLite in the folder.", secret=True)
-    bucket: str = _setting("", "s3://bucket/prefix; empty: the folder `blobs` in the folder.")
-    s3_endpoint: str = _setting("", "URL of an S3 server other than Amazon's.")
-    s3_region: str = _setting("us-east-1", "Region of the bucket.")
-    s3_key_id: str = _setting("", "Access key id of the bucket.", secret=True)
-    s3_secret: str = _setting("", "Secret access key of the bucket.", secret=True)
-    sign_up: bool = _setting(False, "Whether strangers may make themselves an account.")
-    webhooks: bool = _setting(False, "Whether webhooks are delivered.")
-    webhook_hosts: str = _setting("", "Hosts that webhooks may reach although they are private, with commas between.")
-    regular_bytes: int = _setting(1 << 20, "Files up to this size are git blobs, unless .gitattributes says LFS.")
-    body_bytes: int = _setting(256 << 20, "Largest body of a commit.")
-    file_bytes: int = _setting(500 * 10**9, "Largest file.")
-    header_s: float = _setting(5.0, "Seconds a client may take to send the head of a request.")
-    idle_s: float = _setting(30.0, "Seconds a client may take between two pieces of a body.")
-    grace_days: float = _setting(14.0, "Days that gc leaves an object nobody names; xorbs 21 days at least.")
-    log_level: str = _setting("info", "debug, info, warning or error.")
+    port: int = field(default=8931, metadata={"help": "Port to listen on; 0 takes a free one."})
+    url: str = field(default="", metadata={"help": "How people reach the hub; empty: http://localhost:PORT."})
+    workers: int = field(default=1, metadata={"help": "Processes that answer; they share database and store."})
+    database: str = field(
+        default="",
+        metadata={"help": "postgresql://user@host/name; empty: SQLite in the folder.", "secret": True},
+    )
+    bucket: str = field(default="", metadata={"help": "s3://bucket/prefix; empty: the folder `blobs` in the folder."})
+    s3_endpoint: str = field(default="", metadata={"help": "URL of an S3 server other than Amazon's."})
+    s3_region: str = field(default="us-east-1", metadata={"help": "Region of the bucket."})
+    s3_key_id: str = field(default="", metadata={"help": "Access key id of the bucket.", "secret": True})
+    s3_secret: str = field(default="", metadata={"help": "Secret access key of the bucket.", "secret": True})
+    secret: str = field(
+        default="",
+        metadata={
+            "help": "64 hexadecimal digits that sign tickets, the same on all machines; empty: made, in the folder.",
+            "secret": True,
+        },
+    )
+    proxies: str = field(
+        default="",
+        metadata={"help": "Addresses of proxies whose X-Forwarded-For is believed, with commas between."},
+    )
+    sign_up: bool = field(default=False, metadata={"help": "Whether strangers may make themselves an account."})
+    webhooks: bool = field(default=False, metadata={"help": "Whether webhooks are delivered."})
+    webhook_hosts: str = field(
+        default="",
+        metadata={"help": "Hosts that webhooks may reach although they are private, with commas between."},
+    )
+    regular_bytes: int = field(
+        default=1 << 20,
+        metadata={"help": "Files up to this size are git blobs, unless .gitattributes says LFS."},
+    )
+    body_bytes: int = field(default=256 << 20, metadata={"help": "Largest body of a commit."})
+    file_bytes: int = field(default=500 * 10**9, metadata={"help": "Largest file."})
+    header_s: float = field(default=5.0, metadata={"help": "Seconds a client may take to send the head of a request."})
+    idle_s: float = field(default=30.0, metadata={"help": "Seconds a client may take between two pieces of a body."})
+    stop_s: float = field(
+        default=30.0,
+        metadata={"help": "Seconds that requests have to finish when the hub is stopped."},
+    )
+    grace_days: float = field(
+        default=14.0,
+        metadata={"help": "Days that gc leaves an object nobody names; xorbs 21 days at least."},
+    )
+    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error."})
 
     @property
     def endpoint(self) -> str:
@@ -65,10 +93,14 @@ class Setting:
 
 def table() -> list[Setting]:
     """Every setting, in order."""
+    defaults = Settings()
     return [
-        Setting(one.name, PREFIX + one.name.upper(), one.default, one.metadata["help"], one.metadata["secret"])
+        Setting(
+            one.name, PREFIX + one.name.upper(), getattr(defaults, one.name), one.metadata["help"],
+            one.metadata.get("secret", False),
+        )
         for one in fields(Settings)
-    ]
+    ]  # fmt: skip
 
 
 def load(environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
