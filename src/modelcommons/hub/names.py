@@ -172,6 +172,34 @@ def revision(text: str) -> str:
     return ref_name(text)
 
 
+def line(text: str, what: str, low: int, high: int) -> str:
+    """A title or another short text of one line, without the blanks around it.
+
+    Raises:
+        Unprocessable: it is too short or too long, or has a character that cannot be seen.
+    """
+    bare = text.strip()
+    # the joiner makes one picture of several
+    hidden = any(unicodedata.category(char) in INVISIBLE and char != "\u200d" for char in bare)
+    if hidden or not low <= len(bare) <= high:
+        raise Unprocessable(f"Expected {what} of {low} to {high} visible characters, got {bare[:80]!r}.")
+    return bare
+
+
+def prose(text: str, what: str, low: int, high: int) -> str:
+    """A text of any number of lines, as it is.
+
+    Raises:
+        Unprocessable: it is too short or too long, or has a control character that no text has.
+    """
+    if not low <= len(text) <= high or (not text.strip() and low):
+        raise Unprocessable(f"Expected {what} of {low} to {high:,} characters, got {len(text):,}.")
+    # databases refuse some of these, and no text needs any
+    if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\r\t" for char in text):
+        raise Unprocessable(f"Expected {what} without control characters.")
+    return text
+
+
 def sha256(text: str) -> str:
     """64 hexadecimal digits, small letters."""
     if not SHA256.fullmatch(text):
