@@ -100,7 +100,7 @@ def check(ability: Ability, who: Principal, repo: Repo, role: Role | None, *, on
         )
 
 
-def not_found(rid: RepoId) -> RepoNotFound:
+def not_found(rid: RepoId | None = None) -> RepoNotFound:
     """The one answer for what is not there and for what one may not know of."""
     return RepoNotFound("Repository not found")
 

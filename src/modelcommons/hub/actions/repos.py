@@ -102,6 +102,18 @@ def open_repo(stores: Stores, who: Principal, rid: RepoId, ability: Ability) -> 
     return _checked(row, who, ability, asked=rid)
 
 
+def open_id(connection: Connection, who: Principal, repo_id: int, ability: Ability) -> Opened:
+    """The repository that a ticket names, whatever it is called by now.
+
+    Raises:
+        RepoNotFound, Unauthorized, Forbidden, Gated: as `open_repo`.
+    """
+    row = connection.execute(BY_ID, {"id": repo_id, "me": _me(who)}).first()
+    if row is None:
+        raise permissions.not_found()
+    return _checked(row, who, ability, asked=None)
+
+
 def still(connection: Connection, opened: Opened) -> Opened:
     """The same permission, asked again inside the transaction that is going to write.
 
