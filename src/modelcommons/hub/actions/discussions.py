@@ -89,7 +89,7 @@ def listing(
     if (wanted := TYPES[type]) is not None:
         here.append(discussions.c.pull_request == wanted)
     if author:
-        here.append(accounts.c.key == names.key(author))
+        here.append(accounts.c.key == names.key(names.account(author)))
     with stores.database.reading() as connection:
         joined = discussions.join(accounts, accounts.c.id == discussions.c.author_id)
         count = connection.scalar(select(func.count()).select_from(joined).where(*here)) or 0
