@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,10 +16,9 @@ from modelcommons.formats import card as cards
 from modelcommons.formats import safetensors
 from modelcommons.hub import history
 from modelcommons.hub.actions import contents
+from modelcommons.hub.names import Kind
 from modelcommons.hub.stores import Stores
 from modelcommons.hub.tables import refs, repo_tags, repos
-
-MAIN = "refs/heads/main"
 
 MAX_CARD = 256 * 1024  # bytes of a README.md that is read
 MAX_JSON = 1 << 20  # bytes of a config.json that is read
@@ -135,35 +134,48 @@ def read_card(connection: Connection, repo_id: int, commit: str) -> list[str]:
     Never fails for what somebody wrote in a card or a config; what could not be read is told in the warnings.
     """
     kind = connection.execute(select(repos.c.kind).where(repos.c.id == repo_id)).scalar_one()
+    facts = facts_of(connection, repo_id, kind, commit)
+    connection.execute(
+        update(repos)
+        .where(repos.c.id == repo_id)
+        .values(
+            card=dict(facts.card.values), tags=facts.tags, pipeline_tag=facts.pipeline_tag,
+            library_name=facts.library_name, size=facts.size, details=facts.details, parameters=None,
+            updated=history.commit(connection, repo_id, commit).date, **({"sdk": facts.sdk} if facts.sdk else {}),
+        )
+    )  # fmt: skip
+    connection.execute(delete(repo_tags).where(repo_tags.c.repo_id == repo_id))
+    if facts.tags:
+        connection.execute(insert(repo_tags), [{"repo_id": repo_id, "tag": tag} for tag in facts.tags])
+    return list(facts.card.warnings)
+
+
+def facts_of(connection: Connection, repo_id: int, kind: Kind, commit: str) -> Facts:
+    """What one commit says about the repository."""
     nodes = history.listing(connection, repo_id, commit, recursive=True)
     files = {node.path: node for node in nodes if node.kind == "file"}
     read = _Reading(connection, repo_id, files)
     card = read.card()
     facts = _model(read, card) if kind == "model" else _data(files, card) if kind == "dataset" else _space(card)
-    tags = _short(facts.tags)
-    when = history.commit(connection, repo_id, commit).date
-    connection.execute(
-        update(repos)
-        .where(repos.c.id == repo_id)
-        .values(
-            card=dict(card.values), tags=tags, pipeline_tag=facts.pipeline_tag, library_name=facts.library_name,
-            size=sum(node.size for node in files.values()), updated=when, parameters=None,
-            details=facts.details | {"counted": _counted(files), "weights": _weights(files)},
-            **({"sdk": facts.sdk} if facts.sdk else {}),
-        )
-    )  # fmt: skip
-    connection.execute(delete(repo_tags).where(repo_tags.c.repo_id == repo_id))
-    if tags:
-        connection.execute(insert(repo_tags), [{"repo_id": repo_id, "tag": tag} for tag in tags])
-    return list(card.warnings)
+    return replace(
+        facts,
+        card=card,
+        tags=_short(facts.tags),
+        size=sum(node.size for node in files.values()),
+        details=facts.details | {"counted": _counted(files), "weights": _weights(files)},
+    )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
+    """What a commit says about its repository, as the columns of `repos` have it."""
+
     tags: list[str]
+    card: Card = field(default_factory=Card)
     pipeline_tag: str | None = None
     library_name: str | None = None
     sdk: str | None = None
+    size: int = 0  # bytes of all files
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -222,7 +234,7 @@ def _model(read: _Reading, card: Card) -> Facts:
         *(f"base_model:{relation}:{one}" for one in bases), *(f"license:{one}" for one in words(values.get("license"))),
         *(["model-index"] if values.get("model-index") else []),
     ]  # fmt: skip
-    return Facts(tags, pipeline_tag, library, details=details)
+    return Facts(tags, pipeline_tag=pipeline_tag, library_name=library, details=details)
 
 
 def _library(files: Mapping[str, Any], config: Mapping[str, Any], architectures: list[str]) -> str | None:
@@ -264,7 +276,8 @@ def _data(files: Mapping[str, Any], card: Card) -> Facts:
 
 def _space(card: Card) -> Facts:
     sdk = _word(card.values.get("sdk"))
-    return Facts([*filter(None, [sdk]), *words(card.values.get("tags"))], sdk=sdk)
+    uses = [f"{key}:{one}" for key in ("dataset", "model") for one in words(card.values.get(f"{key}s"))]
+    return Facts([*filter(None, [sdk]), *words(card.values.get("tags")), *uses], sdk=sdk)
 
 
 def listed(value: object) -> list[Any]:
@@ -322,13 +335,13 @@ def weigh(stores: Stores, repo_id: int) -> None:
     """
     details = select(repos.c.details, refs.c.oid).join(refs, refs.c.repo_id == repos.c.id)
     with stores.database.reading() as connection:
-        row = connection.execute(details.where(repos.c.id == repo_id, refs.c.name == MAIN)).first()
+        row = connection.execute(details.where(repos.c.id == repo_id, refs.c.name == history.MAIN)).first()
         if row is None or not row.details.get("weights") or "safetensors" in row.details:
             return
         counted = _count(stores, connection, repo_id, row.oid, row.details["weights"])
     total = None if counted is None else counted["total"]
     with stores.database.writing() as connection:
-        same = connection.execute(details.where(repos.c.id == repo_id, refs.c.name == MAIN)).first()
+        same = connection.execute(details.where(repos.c.id == repo_id, refs.c.name == history.MAIN)).first()
         if same is not None and same.oid == row.oid:
             values = {"details": same.details | {"safetensors": counted}, "parameters": total}
             connection.execute(update(repos).where(repos.c.id == repo_id).values(values))

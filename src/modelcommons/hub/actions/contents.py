@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from modelcommons.errors import EntryNotFound
 from modelcommons.hub import history
 from modelcommons.hub.actions import uploads
 from modelcommons.hub.blobs import Blobs, Content
-from modelcommons.hub.tables import claims
-
-CLAIMED = select(claims.c.sha256).where(
-    claims.c.repo_id == bindparam("repo_id"), claims.c.sha256 == bindparam("sha256")
-)
 
 
 def content(connection: Connection, repo_id: int, node: history.Node) -> Content | bytes:
@@ -26,7 +21,7 @@ def content(connection: Connection, repo_id: int, node: history.Node) -> Content
     """
     if node.lfs is None:
         return history.content(connection, repo_id, node.oid)
-    if connection.execute(CLAIMED, {"repo_id": repo_id, "sha256": node.lfs.sha256}).first() is None:
+    if not uploads.claimed(connection, repo_id, [node.lfs.sha256]):
         raise EntryNotFound(f"The bytes of {node.path} were never uploaded to this repository. Upload the file again.")
     return uploads.content_of(connection, node.lfs.sha256)
 
