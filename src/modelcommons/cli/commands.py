@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modelcommons.cli.hub import hub
 from modelcommons.cli.output import plain, progress, show, table
 
 # plain help: rich's costs half of the time that `commons --help` may take
@@ -23,6 +24,8 @@ app = typer.Typer(
     anything usable; 130 stopped.
     """,
 )  # fmt: skip
+
+app.add_typer(hub, name="hub")
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as tune.epochs=3.")]

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI
@@ -19,13 +14,9 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 import modelcommons
-from modelcommons.errors import UsageError
-from modelcommons.hub import migrations
-from modelcommons.hub.blobs import open_blobs
-from modelcommons.hub.database import connect
 from modelcommons.hub.metrics import Metrics
 from modelcommons.hub.settings import Settings
-from modelcommons.hub.stores import Stores
+from modelcommons.hub.stores import Stores, open_stores
 from modelcommons.hub.wire import errors
 from modelcommons.hub.wire.frame import Frame
 
@@ -93,54 +84,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.stores.database.close()
 
 
-def open_stores(settings: Settings, now: Callable[[], float] = time.time) -> Stores:
-    """Database, bytes and secret of a hub, made where they are not there yet."""
-    folder = settings.folder
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)  # passwords' hashes and private files lie in it
-    database = connect(settings.database, folder)
-    migrations.upgrade(database)
-    return Stores(settings, database, open_blobs(settings), _secret(settings), now)
-
-
-def _secret(settings: Settings) -> bytes:
-    """32 bytes that sign tickets: as they were set, or made once and kept in the folder."""
-    if settings.secret:
-        if not re.fullmatch(r"[0-9a-f]{64}", settings.secret):
-            raise UsageError("Expected the setting `secret` to be 64 hexadecimal digits: openssl rand -hex 32.")
-        return bytes.fromhex(settings.secret)
-    path = settings.folder / "secret"
-    if not path.exists():
-        _write_once(path, secrets.token_bytes(32))
-    if path.stat().st_mode & 0o077:
-        raise UsageError(f"{path} can be read by others, who could sign tickets with it. Run: chmod 600 {path}")
-    kept = path.read_bytes()
-    if len(kept) != 32:
-        raise UsageError(f"Expected 32 bytes in {path}, got {len(kept)}. Restore it, or delete it to have a new one.")
-    return kept
-
-
-def _write_once(path: Path, data: bytes) -> None:
-    """Writes a private file whole; where another process was quicker, its file stays."""
-    handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(name, path)
-        except FileExistsError:
-            return
-    finally:
-        os.unlink(name)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 class Way(NamedTuple):
     """One route, as a test that holds them all wants it."""
 
@@ -152,6 +95,7 @@ class Way(NamedTuple):
 
 def routes(app: Hub) -> Iterator[Way]:
     """Every route, those of included routers too."""
+    route: Any
     for route in app.routes:
         # FastAPI keeps an included router whole, and makes its routes when they are first asked for
         for each in route.effective_candidates() if hasattr(route, "effective_candidates") else (route,):

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
@@ -188,8 +188,6 @@ def set_member(stores: Stores, org: str, user: str, role: Role | None) -> None:
     Raises:
         Conflict: the organisation would have no admin left.
     """
-    if role not in (None, *get_args(Role)):
-        raise BadRequest(f"Expected the role read, write or admin, got {str(role)[:40]!r}.")
     group, person = find(stores, org, "org"), find(stores, user, "user")
     with stores.database.writing() as connection:
         here = (members.c.org_id == group.id) & (members.c.user_id == person.id)
@@ -337,8 +335,6 @@ def create_token(
     Raises:
         Conflict: the person has a token of that name.
     """
-    if role not in get_args(TokenRole):
-        raise BadRequest(f"Expected the role read, write or fine-grained, got {str(role)[:40]!r}.")
     if bool(scopes) != (role == "fine-grained"):
         raise BadRequest("A fine-grained token needs at least one repository, and no other token takes one.")
     if not name.strip() or len(name) > names.MAX_NAME or not name.isprintable():
@@ -348,7 +344,7 @@ def create_token(
     owner, text = find(stores, user, "user"), new_token()
     row = {
         "user_id": owner.id, "name": name, "sha256": _sha256(text), "role": role, "created": stores.now(),
-        "expires": expires, "scopes": [{"repo": one.repo, "role": one.role} for one in map(_checked, scopes)],
+        "expires": expires, "scopes": [{"repo": one.repo, "role": one.role} for one in scopes],
     }  # fmt: skip
     with stores.database.writing() as connection:
         same = select(tokens.c.id).where(tokens.c.user_id == owner.id, tokens.c.name == name)
@@ -358,13 +354,27 @@ def create_token(
     return text
 
 
-def _checked(scope: Scope) -> Scope:
-    """A scope that names a repository: `model/ada/news`."""
-    kind, _, rest = scope.repo.partition("/")
+def role(text: str) -> Role:
+    """A role in an organisation, from a stranger's text."""
+    if text not in get_args(Role):
+        raise BadRequest(f"Expected the role read, write or admin, got {text[:40]!r}.")
+    return cast(Role, text)
+
+
+def token_role(text: str) -> TokenRole:
+    """How far a token goes, from a stranger's text."""
+    if text not in get_args(TokenRole):
+        raise BadRequest(f"Expected the role read, write or fine-grained, got {text[:40]!r}.")
+    return cast(TokenRole, text)
+
+
+def scope(repo: str, role: str) -> Scope:
+    """What a fine-grained token may do in one repository, from a stranger's text: `model/ada/news`, `write`."""
+    kind, _, rest = repo.partition("/")
     owner, _, name = rest.partition("/")
-    if kind not in names.KINDS or scope.role not in ("read", "write"):
-        raise BadRequest(f"Expected a scope such as model/ada/news with the role read or write, got {scope.repo!r}.")
-    return Scope(f"{kind}/{names.repo_id(kind, owner, name)}", scope.role)
+    if kind not in names.KINDS or role not in ("read", "write"):
+        raise BadRequest(f"Expected a repository such as model/ada/news with read or write, got {repo[:200]!r}.")
+    return Scope(f"{kind}/{names.repo_id(kind, owner, name)}", cast(Role, role))
 
 
 def list_tokens(stores: Stores, user: str) -> list[Token]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelcommons.errors import BadRequest, Forbidden
 from modelcommons.hub.actions import accounts
-from modelcommons.hub.permissions import Principal, Scope
+from modelcommons.hub.permissions import Principal
 from modelcommons.hub.wire import doors
 
 router = APIRouter(tags=["accounts"])
@@ -171,7 +171,7 @@ def list_tokens(request: Request, who: BySession) -> list[dict[str, Any]]:
 @router.post("/api/settings/tokens", status_code=201)
 def create_token(request: Request, who: BySession, given: NewToken) -> dict[str, str]:
     """A new token; this answer is the only place where it is ever shown."""
-    scopes = [Scope(one.repo, one.role) for one in given.scopes]
+    scopes = [accounts.scope(one.repo, one.role) for one in given.scopes]
     token = accounts.create_token(
         doors.stores(request), who.name, given.name, given.role, scopes=scopes, expires=given.expires
     )
