@@ -91,7 +91,7 @@ def from_text(printed: str) -> bytes:
     return struct.pack("<4Q", *struct.unpack(">4Q", bytes.fromhex(printed)))
 
 
-def chunk_hash(data: bytes | bytearray | memoryview) -> bytes:
+def chunk_hash(data: bytes | memoryview) -> bytes:
     return blake3(data, key=DATA_KEY).digest()
 
 
@@ -157,34 +157,34 @@ class XorbReader:
         self.chunks: list[Chunk] = []
         self.size = 0  # raw bytes
         self._tree = Tree()
-        self._rest = bytearray()
+        self._rest = b""
         self._ended = False  # an old client's footer has begun; nothing in it is needed
 
-    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> Iterator[bytes | memoryview]:
         """Raises: BadRequest: no xorb, or one beyond its limits; refused before its bytes are unpacked."""
         if self._ended:
             return
-        self._rest += data
-        position = 0
-        while len(self._rest) - position >= HEADER:
-            if self._rest[position] != 0:
+        data = self._rest + data
+        view, position = memoryview(data), 0  # chunks that are not compressed are handed on without a copy
+        while len(data) - position >= HEADER:
+            if data[position] != 0:
                 self._ended = True
                 break
-            stored = int.from_bytes(self._rest[position + 1 : position + 4], "little")
-            scheme = self._rest[position + 4]
-            length = int.from_bytes(self._rest[position + 5 : position + 8], "little")
+            stored = int.from_bytes(data[position + 1 : position + 4], "little")
+            scheme = data[position + 4]
+            length = int.from_bytes(data[position + 5 : position + 8], "little")
             self._check(stored, scheme, length)
-            end = position + HEADER + stored
-            if len(self._rest) < end:
+            start, end = position + HEADER, position + HEADER + stored
+            if len(data) < end:
                 break
-            raw = _unpacked(bytes(memoryview(self._rest)[position + HEADER : end]), scheme, length)
+            raw = _unpacked(view[start:end], scheme, length)
             chunk = Chunk(chunk_hash(raw), length)
             self.chunks.append(chunk)
             self._tree.add(chunk)
             self.size += length
             position = end
             yield raw
-        del self._rest[:position]
+        self._rest = data[position:]
 
     def hash(self) -> bytes:
         """The xorb's own, from its chunks.
@@ -208,11 +208,11 @@ class XorbReader:
             raise BadRequest(f"Expected a xorb of at most {MAX_CHUNKS} chunks and {MAX_XORB} bytes.")
 
 
-def _plain(data: bytes, length: int) -> bytes:
+def _plain(data: memoryview, length: int) -> memoryview:
     return data
 
 
-def _lz4(data: bytes, length: int) -> bytes:
+def _lz4(data: memoryview, length: int) -> bytes:
     reader = lz4.frame.LZ4FrameDecompressor()
     raw: bytes = reader.decompress(data, max_length=length + 1)  # one more, to see that there is no more
     if not reader.eof or reader.unused_data:
@@ -220,7 +220,7 @@ def _lz4(data: bytes, length: int) -> bytes:
     return raw
 
 
-def _grouped(data: bytes, length: int) -> bytes:
+def _grouped(data: memoryview, length: int) -> bytes:
     """LZ4 over the first bytes of every four, then the second ones, ..."""
     grouped = _lz4(data, length)
     raw, start = bytearray(len(grouped)), 0
@@ -231,10 +231,10 @@ def _grouped(data: bytes, length: int) -> bytes:
     return bytes(raw)
 
 
-UNPACK: dict[int, Callable[[bytes, int], bytes]] = {0: _plain, 1: _lz4, 2: _grouped}
+UNPACK: dict[int, Callable[[memoryview, int], bytes | memoryview]] = {0: _plain, 1: _lz4, 2: _grouped}
 
 
-def _unpacked(data: bytes, scheme: int, length: int) -> bytes:
+def _unpacked(data: memoryview, scheme: int, length: int) -> bytes | memoryview:
     try:
         raw = UNPACK[scheme](data, length)
     except RuntimeError as error:  # lz4 raises nothing better
