@@ -1,41 +1,47 @@
-"""served: a hub as its own process on a real socket, with people in it; for tests that are its clients."""
+"""served: a hub as its own process with the people that programs are clients for."""
 
 from __future__ import annotations
 
-import http.client
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil
+from hubs import Running, new_database, started
 
 from modelcommons.hub.actions import accounts
-from modelcommons.hub.app import open_stores
 from modelcommons.hub.permissions import Scope
-from modelcommons.hub.settings import Settings
-
-COMMONS = [sys.executable, "-c", "from modelcommons.cli import main; main()"]
-READY_S = 60.0  # how long a start may take on a busy machine
-END_S = 30.0
+from modelcommons.hub.settings import Settings, load
+from modelcommons.hub.stores import open_stores
 
 
-@dataclass
+@dataclass(frozen=True)
 class Served:
     """A hub that answers."""
 
-    url: str
-    port: int
-    folder: Path
+    running: Running
     tokens: dict[str, str]
-    process: subprocess.Popen[bytes]
+
+    @property
+    def port(self) -> int:
+        return self.running.port
+
+    @property
+    def url(self) -> str:
+        """As the hub calls itself; a client compares addresses with it."""
+        return f"http://localhost:{self.port}"
 
     def log(self) -> str:
-        return (self.folder.parent / f"{self.folder.name}.log").read_text(errors="replace")
+        return self.running.log.read_text(errors="replace")
+
+    def is_alive(self) -> bool:
+        return self.running.process.poll() is None
+
+    def processes(self) -> int:
+        """How many answer, the one that watches over them not counted."""
+        return len(psutil.Process(self.running.process.pid).children(recursive=True))
 
 
 def people(settings: Settings) -> dict[str, str]:
@@ -64,48 +70,11 @@ def people(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def serve(folder: Path, **settings: object) -> Iterator[Served]:
-    """`commons hub serve` over an empty folder; ended by SIGTERM when the block ends."""
-    port = free_port()
-    tokens = people(Settings(folder=folder, database=str(settings.get("database", ""))))
-    given = {"folder": folder, "port": port, **settings}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COMMONS_HUB_", "HF_"))}
-    environment |= {f"COMMONS_HUB_{name.upper()}": str(value) for name, value in given.items()}
-    with open(folder.parent / f"{folder.name}.log", "wb") as log:
-        process = subprocess.Popen([*COMMONS, "hub", "serve"], env=environment, stdout=log, stderr=subprocess.STDOUT)
-    served = Served(f"http://localhost:{port}", port, folder, tokens, process)
-    try:
-        wait_until_ready(served)
-        yield served
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise AssertionError(f"the hub did not end within {END_S} s of SIGTERM:\n{served.log()[-3000:]}") from None
-
-
-def wait_until_ready(served: Served) -> None:
-    end = time.monotonic() + READY_S
-    while time.monotonic() < end:
-        if served.process.poll() is not None:
-            raise AssertionError(f"the hub ended at once:\n{served.log()[-3000:]}")
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=5)
-            connection.request("GET", "/health")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.1)
-    raise AssertionError(f"the hub was not ready after {READY_S} s:\n{served.log()[-3000:]}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+def serve(folder: Path, **given: Any) -> Iterator[Served]:
+    """`commons hub serve` over an empty folder, with an empty database; ended by SIGTERM when the block ends."""
+    with new_database() as database:
+        settings = load({}, folder=folder, port=0, database=database or None, **given)
+        tokens = people(settings)
+        with started(settings, tokens) as running:
+            yield Served(running, tokens)
+            assert running.stop() == 0, running.log.read_text(errors="replace")[-3000:]

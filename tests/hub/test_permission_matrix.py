@@ -1,0 +1,411 @@
+"""permissions: every principal x state of a repository x carrier x route, as permission_matrix.yaml has it.
+
+A route that is not in the table, a row without a route, or a route whose dependencies have another door than its row
+says, fails. The requests are made so that a door that opens leads to nothing: names of things that are not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from asking import Answer, ask
+
+from modelcommons.hub.actions import accounts
+from modelcommons.hub.app import Hub, Way, make, routes
+from modelcommons.hub.permissions import Scope
+from modelcommons.hub.settings import Settings
+
+SPEC = yaml.safe_load((Path(__file__).with_name("permission_matrix.yaml")).read_text(encoding="utf-8"))
+PRINCIPALS: list[str] = list(SPEC["principals"])
+STATES = ["public", "auto", "manual", "private", "deleted"]
+ABILITIES = list(SPEC["abilities"])
+CARRIERS = ["bearer", "basic", "cookie"]
+KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
+ONLY_TOKEN = ("owner-read-token", "elsewhere-token", "here-read-token", "here-write-token")
+PASSWORD = "correct horse battery"
+LONG = bool(os.environ.get("COMMONS_TEST_LONG"))  # every carrier for every cell
+
+# what stands for the parts of a path; all of it names things that are not there
+PARTS = {
+    "rev": "main", "revision": "main", "ref": "main", "branch": "no-such-branch", "tag": "no-such-tag",
+    "path": "no/such", "num": "999999", "number": "999999", "cid": "0" * 24, "comment": "0" * 24, "event": "0" * 24,
+    "id": "0" * 24,
+    "item": "0" * 24, "oid": "0" * 24, "slug": "no-such-" + "0" * 24, "namespace": "nobody-here", "user": "nobody-here",
+    "username": "nobody-here", "account": "nobody-here", "org": "nobody-here", "organization": "nobody-here",
+    "status": "pending", "state": "pending", "hash": "0" * 64, "xorb_hash": "0" * 64, "file_hash": "0" * 64,
+    "chunk_hash": "0" * 64, "prefix": "default", "file": "no-such.safetensors", "filename": "no-such",
+    "token": "no-such",
+    "webhook": "0" * 24, "sha": "0" * 40, "commit": "0" * 40, "compare": "main..main", "key": "0" * 64,
+    "attachment": "0" * 64, "event_id": "0" * 24, "item_id": "0" * 24, "collection": "no-such-" + "0" * 24,
+    "sha256": "0" * 64, "group": "no-such", "service": "git-upload-pack",
+}  # fmt: skip
+
+
+# --- the table and the routes ---------------------------------------------------------------------------------------
+
+
+def door(way: Way) -> str:
+    """What a route takes: an ability, or the name of a door; by the functions it depends on."""
+    found = set()
+    waiting = [way.dependant]
+    while waiting:
+        one = waiting.pop()
+        waiting += one.dependencies
+        call = one.call
+        if call is None or not getattr(call, "__module__", "").startswith("modelcommons.hub.wire"):
+            continue
+        if hasattr(call, "ability"):
+            found.add(call.ability)
+        elif hasattr(call, "action"):
+            found.add("ticket")
+        elif call.__name__ in SPEC["doors"]:
+            found.add(call.__name__)
+    strong = found - {"signed_in", "anyone"} or found - {"anyone"} or found
+    assert len(strong) <= 1, f"{way.path} has several doors: {strong}"
+    return next(iter(strong), "none")
+
+
+def lines(app: Hub) -> dict[str, str]:
+    """`GET /api/models/{owner}/{name}` -> its door."""
+    return {
+        f"{method} {way.path}": door(way)
+        for way in routes(app)
+        for method in sorted(way.methods - {"HEAD"} or way.methods)
+    }
+
+
+@dataclass
+class World:
+    """A hub in this process with people, tokens, and a repository of each state, kind and owner."""
+
+    app: Hub
+    bearers: dict[str, str] = field(default_factory=dict)  # principal -> token
+    users: dict[str, str] = field(default_factory=dict)  # principal -> user
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def name(self, kind: str, state: str, principal: str) -> tuple[str, str]:
+        owner = "guild" if principal.startswith("org-") or principal == "suspended" else "olga"
+        return owner, f"{state}-{kind}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    clock = [1_800_000_000.0]
+    app = make(Settings(folder=tmp_path_factory.mktemp("hub") / "hub"), now=lambda: clock[0])
+    stores = app.state.stores
+    world = World(app)
+    people = {
+        "stranger": "sam", "pending": "pia", "accepted": "abe", "rejected": "rob", "org-read": "rita",
+        "org-write": "will", "org-admin": "olaf", "owner": "olga", "site-admin": "root", "suspended": "sue",
+    }  # fmt: skip
+    for principal, name in people.items():
+        accounts.create_user(stores, name, password=PASSWORD, admin=principal == "site-admin")
+        world.users[principal] = name
+        world.bearers[principal] = accounts.create_token(stores, name, "write", "write")
+    accounts.create_org(stores, "guild", admin="olaf")
+    for name, role in (("rita", "read"), ("will", "write"), ("sue", "admin")):
+        accounts.set_member(stores, "guild", name, role)  # type: ignore[arg-type]
+    asyncio.run(_build(world))
+    for principal in people:
+        world.cookies[principal] = accounts.sign_in(stores, people[principal], PASSWORD, f"10.0.0.{len(world.cookies)}")
+    here = [f"{kind}/olga/{state}-{kind}" for kind in KINDS.values() for state in STATES]
+    for principal, role, scopes, expires in (
+        ("expired", "write", [], clock[0] + 5), ("revoked", "write", [], None), ("owner-read-token", "read", [], None),
+        ("elsewhere-token", "fine-grained", [Scope("model/olga/elsewhere", "write")], None),
+        ("here-read-token", "fine-grained", [Scope(repo, "read") for repo in here], None),
+        ("here-write-token", "fine-grained", [Scope(repo, "write") for repo in here], None),
+    ):  # fmt: skip
+        world.users[principal] = "olga"
+        world.bearers[principal] = accounts.create_token(
+            stores, "olga", principal, role, scopes=scopes, expires=expires  # type: ignore[arg-type]
+        )  # fmt: skip
+    accounts.revoke_token(stores, "olga", "revoked")
+    world.cookies["revoked"] = accounts.sign_in(stores, "olga", PASSWORD, "10.0.1.1")
+    accounts.sign_out(stores, world.cookies["revoked"])
+    world.cookies["expired"] = world.cookies["revoked"]  # an end is an end
+    clock[0] += 10
+    accounts.set_suspended(stores, "sue", True)
+    yield world
+    stores.database.close()
+
+
+async def _build(world: World) -> None:
+    """Repositories of every state and kind, by the wire, as their owners make them."""
+    for owner, token in (("olga", world.bearers["owner"]), ("guild", world.bearers["org-admin"])):
+        for kind in KINDS.values():
+            for state in STATES:
+                await build_one(world, owner, token, kind, state)
+
+
+async def build_one(world: World, owner: str, token: str, kind: str, state: str) -> None:
+    async def must(method: str, path: str, body: Any, by: str) -> Answer:
+        answer = await ask(world.app, method, path, body, token=by)
+        assert answer.status < 300, (method, path, answer)
+        return answer
+
+    name = f"{state}-{kind}"
+    made = {"name": name, "type": kind, "private": state == "private"}
+    if owner == "guild":
+        made["organization"] = owner
+    if kind == "space":
+        made["sdk"] = "static"
+    await must("POST", "/api/repos/create", made, token)
+    at = f"/api/{kind}s/{owner}/{name}"
+    if state in ("auto", "manual"):
+        await must("PUT", f"{at}/settings", {"gated": "manual"}, token)
+        for principal in ("pending", "accepted", "rejected"):
+            await must("POST", f"{at}/ask-access", {}, world.bearers[principal])
+        for principal in ("accepted", "rejected"):
+            answer = {"user": world.users[principal], "status": principal}
+            await must("POST", f"{at}/user-access-request/handle", answer, token)
+        # the gate `auto` opens to whoever asks; those who asked before have their answer
+        await must("PUT", f"{at}/settings", {"gated": state}, token)
+    if state == "deleted":
+        await must(
+            "DELETE",
+            "/api/repos/delete",
+            {key: made[key] for key in made if key in ("name", "organization", "type")},
+            token,
+        )
+
+
+# --- one request ----------------------------------------------------------------------------------------------------
+
+
+def carried(world: World, principal: str, carrier: str) -> list[tuple[str, str]] | None:
+    """The headers by which a principal says who they are; None where they cannot by this carrier."""
+    if principal == "anonymous":
+        return [] if carrier == "bearer" else None
+    if carrier == "cookie":
+        if principal not in world.cookies:
+            return None
+        return [
+            ("Cookie", f"commons={world.cookies[principal]}"),
+            ("Origin", "http://localhost:8931"),
+            ("Host", "localhost:8931"),
+        ]
+    token = world.bearers[principal]
+    if carrier == "bearer":
+        return [("Authorization", f"Bearer {token}")]
+    basic = base64.b64encode(f"{world.users[principal]}:{token}".encode()).decode()
+    return [("Authorization", f"Basic {basic}")]
+
+
+def filled(path: str, owner: str, name: str) -> str:
+    def part(found: re.Match[str]) -> str:
+        key = found[1].split(":")[0]
+        if key in ("owner", "name"):
+            return {"owner": owner, "name": name}[key]
+        assert key in PARTS, f"tell PARTS what stands for {{{key}}} of {path}"
+        return PARTS[key]
+
+    return re.sub(r"\{([^}]+)\}", part, path)
+
+
+def kind_of(path: str) -> str:
+    found = re.search(r"^/(?:api/)?(models|datasets|spaces)/", path)
+    return KINDS[found[1]] if found else "model"
+
+
+def expected(row: str, state: str, principal: str, carrier: str) -> str:
+    table = SPEC["abilities"][row][state] if row in ABILITIES else SPEC["doors"][row]
+    if principal in SPEC["invalid"]:
+        if carrier == "cookie":  # a session that has ended is none at all: the browser goes on as nobody
+            return expected(row, state, "anonymous", "bearer")
+        return str(table.get("even-invalid", "unknown"))
+    if "tokens" in table and principal != "anonymous" and carrier != "cookie":
+        return str(table["tokens"])
+    for answer, names in table.items():
+        if isinstance(names, list) and principal in names:
+            return str(answer)
+    return str(table["else"])
+
+
+def told(answer: Answer, principal: str, carrier: str) -> str:
+    """Which of the table's answers this is."""
+    known = principal != "anonymous" and not (principal in SPEC["invalid"] and carrier == "cookie")
+    if answer.code == "RepoNotFound":
+        assert answer.status == (404 if known else 401), answer
+        return "absent"
+    if answer.code == "GatedRepo":
+        assert answer.status == (403 if known else 401), answer
+        return "gated"
+    if answer.status >= 500:
+        return f"a {answer.status}"
+    return {401: "unknown", 403: "no"}.get(answer.status, "ok")
+
+
+def request(line: str) -> tuple[str, str, Any, str]:
+    """Method, path, body and row of one line of the table.
+
+    A line is `METHOD /path`, with a space and a name after it where one route has several rows by what is in the body.
+    """
+    row = SPEC["routes"][line]
+    method, path = line.split()[:2]
+    if isinstance(row, dict):
+        return method, path + row.get("query", ""), row.get("body"), row["takes"]
+    return method, path, {} if method in ("POST", "PUT", "PATCH") else None, row
+
+
+def substituted(body: Any, owner: str, name: str, kind: str) -> Any:
+    if isinstance(body, dict):
+        return {key: substituted(value, owner, name, kind) for key, value in body.items()}
+    if isinstance(body, list):
+        return [substituted(value, owner, name, kind) for value in body]
+    return body.format(owner=owner, name=name, kind=kind) if isinstance(body, str) else body
+
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_route_has_a_row_and_every_row_a_route(world: World) -> None:
+    found = lines(world.app)
+    rows = {" ".join(line.split()[:2]) for line in SPEC["routes"]}
+    assert not found.keys() - rows, "routes without a row in permission_matrix.yaml"
+    assert not rows - found.keys(), "rows without a route"
+
+
+def test_every_route_has_the_door_that_its_row_says(world: World) -> None:
+    found = lines(world.app)
+    wrong = {}
+    for line in SPEC["routes"]:
+        row = SPEC["routes"][line]
+        said = row.get("door", row["takes"]) if isinstance(row, dict) else row
+        if found[" ".join(line.split()[:2])] != said:
+            wrong[line] = f"the table says {said}, the route has {found[' '.join(line.split()[:2])]}"
+    assert not wrong
+
+
+def cells(row: str, path: str) -> Iterator[tuple[str, str, str]]:
+    """State, principal, carrier. A state says nothing where no repository is named; every carrier in turn."""
+    named = row in ABILITIES
+    for state in STATES if named else ["public"]:
+        for number, principal in enumerate(PRINCIPALS):
+            if LONG or not named:
+                yield from ((state, principal, carrier) for carrier in CARRIERS)
+                continue
+            turn = int(hashlib.sha256(f"{path}{state}".encode()).hexdigest(), 16) + number
+            yield state, principal, CARRIERS[turn % 3]
+
+
+@pytest.mark.parametrize("line", SPEC["routes"])
+def test_route(world: World, line: str) -> None:
+    method, path, body, row = request(line)
+    wrong = asyncio.run(_try(world, method, path, body, row, SPEC["routes"][line]))
+    assert not wrong, "\n".join(wrong)
+
+
+async def _try(world: World, method: str, path: str, body: Any, row: str, options: Any) -> list[str]:
+    wrong = []
+    destroys = isinstance(options, dict) and options.get("destroys", False)
+    for state, principal, carrier in cells(row, path):
+        headers = carried(world, principal, carrier)
+        if headers is None and carrier != "bearer":
+            carrier = "bearer"
+            headers = carried(world, principal, carrier)
+        assert headers is not None
+        kind = (
+            substituted(options["kind"], "", "", "")
+            if isinstance(options, dict) and "kind" in options
+            else kind_of(path)
+        )
+        owner, name = world.name(kind, state, principal)
+        sent = substituted(body, owner, name, kind)
+        answer = await ask(world.app, method, filled(path, owner, name), sent, headers=headers)
+        want, got = expected(row, state, principal, carrier), told(answer, principal, carrier)
+        if want != got:
+            said = f"{answer.status} {answer.body[:120]!r}"
+            wrong.append(f"{method} {path} by {principal} ({carrier}) on {state}: {want}, got {got}: {said}")
+        if destroys and answer.status < 300:
+            token = world.bearers["owner" if owner == "olga" else "org-admin"]
+            if state != "deleted":
+                await build_one(world, owner, token, kind, state)
+    return wrong
+
+
+@pytest.mark.parametrize("ability", ABILITIES)
+def test_carriers_agree(world: World, ability: str) -> None:
+    """One route for each ability, all three carriers, every state and principal."""
+    line = next((line for line in SPEC["routes"] if SPEC["routes"][line] == ability and "/api/models/" in line), None)
+    assert line, f"no route takes {ability} by its door alone"
+    method, path, body, _ = request(line)
+
+    async def differ() -> list[str]:
+        found = []
+        for state in STATES:
+            for principal in PRINCIPALS:
+                seen = {}
+                for carrier in CARRIERS:
+                    headers = carried(world, principal, carrier)
+                    if headers is None or principal in SPEC["invalid"]:
+                        continue
+                    owner, name = world.name("model", state, principal)
+                    answer = await ask(world.app, method, filled(path, owner, name), body, headers=headers)
+                    seen[carrier] = (answer.status, answer.code)
+                if len(set(seen.values())) > 1:
+                    found.append(f"{state} {principal}: {seen}")
+        return found
+
+    assert not asyncio.run(differ())
+
+
+def test_a_cookie_from_another_site_changes_nothing(world: World) -> None:
+    """Every unsafe route of the owner's own repository, by cookie, from where a browser says it must not come."""
+    cookie = ("Cookie", f"commons={world.cookies['owner']}")
+    cases = [
+        [cookie], [cookie, ("Origin", "https://evil.example")], [cookie, ("Origin", "null")],
+        [cookie, ("Sec-Fetch-Site", "cross-site")], [cookie, ("Sec-Fetch-Site", "same-site"), ("Origin",
+        "http://localhost:8931")],
+        [cookie, ("Origin", "http://localhost:8931.evil.example")], [cookie, ("Content-Type", "text/plain")],
+    ]  # fmt: skip
+
+    async def passed() -> list[str]:
+        found = []
+        for line in SPEC["routes"]:
+            method, path, body, row = request(line)
+            if method in ("GET", "HEAD") or row in ("stranger", "ticket"):
+                continue
+            kind = kind_of(path)
+            owner, name = world.name(kind, "public", "owner")
+            for number, headers in enumerate(cases):
+                sent = substituted(body, owner, name, kind)
+                answer = await ask(world.app, method, filled(path, owner, name), sent, headers=headers)
+                if answer.status not in (401, 403):
+                    found.append(f"{line} case {number}: {answer.status} {answer.body[:100]!r}")
+        return found
+
+    assert not asyncio.run(passed())
+
+
+def test_a_private_repository_answers_as_a_missing_one_on_every_route(world: World) -> None:
+    """Body and headers, byte for byte, for a stranger and for nobody."""
+
+    async def differ() -> list[str]:
+        found = []
+        for line in SPEC["routes"]:
+            method, path, body, row = request(line)
+            if row not in ABILITIES:
+                continue
+            kind = kind_of(path)
+            for principal in ("stranger", "anonymous"):
+                headers = [*(carried(world, principal, "bearer") or []), ("X-Request-Id", "same")]
+                pair = []
+                for name in (f"private-{kind}", f"never-was-{kind}"[: len(f"private-{kind}")]):
+                    sent = substituted(body, "olga", name, kind)
+                    answer = await ask(world.app, method, filled(path, "olga", name), sent, headers=headers)
+                    pair.append((answer.status, answer.headers, answer.body.replace(name.encode(), b"")))
+                if pair[0] != pair[1]:
+                    found.append(f"{line} by {principal}: {pair}")
+        return found
+
+    assert not asyncio.run(differ())
