@@ -22,6 +22,7 @@ COMMIT, TREE, BLOB, TAG = 1, 2, 3, 4  # as git numbers them in its packs
 WORDS: Final = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
 
 FOLDER, FILE, PROGRAM, LINK = 0o040000, 0o100644, 0o100755, 0o120000  # the modes of git that we keep
+MODULE = 0o160000  # and the one that we do not: a commit of another repository
 
 CACHE_BYTES = 48 << 20  # per process; what is in it is content-addressed and never changes
 BATCH = 500  # ids in one statement

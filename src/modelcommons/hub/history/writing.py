@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -133,7 +133,7 @@ class Draft:
                 entries[name] = one
                 num_files += trees.count(self.connection, self.repo_id, one.oid) if one.mode == FOLDER else 1
         if folder.grew:
-            _check(entries, path)
+            check_names(entries, path)
         return entries, num_files
 
     def _tree(self, entries: dict[str, Entry]) -> str:
@@ -142,7 +142,8 @@ class Draft:
         return packed.oid
 
 
-def _check(entries: dict[str, Entry], path: str) -> None:
+def check_names(entries: Mapping[str, Entry], path: str) -> None:
+    """Raises: Unprocessable: a folder has too many names, or two that are twins."""
     if len(entries) > MAX_ENTRIES:
         raise Unprocessable(
             f"'{path or '/'}' would have {len(entries):,} entries; a folder has at most {MAX_ENTRIES:,}. "
