@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import orjson
 from sqlalchemy import Connection, select, update
 
-from modelcommons.errors import BadRequest, EntryNotFound
+from modelcommons.errors import BadRequest, EntryNotFound, FormatError
 from modelcommons.hub import history, names, patterns, tables
-from modelcommons.hub.actions import contents, uploads
+from modelcommons.hub.actions import card, contents, uploads
 from modelcommons.hub.actions.repos import Opened, open_repo
 from modelcommons.hub.blobs import Content
 from modelcommons.hub.stores import Stores
@@ -160,6 +161,50 @@ def _hash(hashes: Mapping[str, str], node: history.Node) -> str | None:
 def _xet_hashes(connection: Connection, repo_id: int, nodes: Iterable[history.Node]) -> dict[str, str]:
     """Of the large files that this repository was given and that came by Xet: SHA-256 -> Xet hash."""
     return uploads.xet_hashes(connection, repo_id, [node.lfs.sha256 for node in nodes if node.lfs is not None])
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def safetensors_metadata(stores: Stores, opened: Opened, path: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What an index on main says, without its map, and the header of every shard that it names, as JSON.
+
+    Raises:
+        Absent: the index, or a shard, is not there.
+        BadRequest: it is no index, or one of the shards is no safetensors file.
+    """
+    assert opened.allows("content")
+    repo_id = opened.repo.id
+    with stores.database.reading() as connection:
+        commit = history.resolve(connection, repo_id, history.MAIN)
+        index = _index(connection, repo_id, commit, path)
+        folder = path.rpartition("/")[0]
+        shards = sorted({name for name in index["weight_map"].values() if isinstance(name, str)})[: card.MAX_SHARDS]
+        nodes = []
+        for name in shards:
+            full = names.path(f"{folder}/{name}" if folder else name)
+            node = history.entry(connection, repo_id, commit, full)
+            if node is None or node.kind != "file":
+                raise Absent(full, commit)
+            nodes.append(node)
+        try:
+            raw = card.headers(stores, connection, repo_id, nodes)
+            return {key: index[key] for key in index if key != "weight_map"}, dict(zip(shards, raw, strict=True))
+        except FormatError as error:
+            raise BadRequest(str(error)) from None
+
+
+def _index(connection: Connection, repo_id: int, commit: str, path: str) -> dict[str, Any]:
+    node = history.entry(connection, repo_id, commit, path)
+    if node is None or node.kind != "file":
+        raise Absent(path, commit)
+    try:
+        found = None if node.lfs else orjson.loads(history.content(connection, repo_id, node.oid))
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("weight_map"), dict):
+        raise BadRequest(f"{path} is no index of safetensors files.")
+    return found
 
 
 # --- before an upload -----------------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ class About:
     library_name: str | None
     sdk: str | None
     details: dict[str, Any]
+    size: int  # bytes of the files on main
     used: int  # bytes of all large files, those of old commits too; 0 where it was not asked
     files: Sequence[history.Node] = ()
 
@@ -86,7 +87,7 @@ def used() -> Any:
 COLUMNS = (
     repos.c.id, repos.c.kind, accounts.c.name.label("owner"), repos.c.name, repos.c.private, repos.c.gated,
     repos.c.disabled, repos.c.created, repos.c.updated, repos.c.downloads, repos.c.likes, repos.c.tags,
-    repos.c.pipeline_tag, repos.c.library_name, repos.c.sdk, refs.c.oid.label("main"),
+    repos.c.pipeline_tag, repos.c.library_name, repos.c.sdk, repos.c.size, refs.c.oid.label("main"),
 )  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def _same(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": row.id, "rid": RepoId(row.kind, row.owner, row.name), "private": row.private, "gated": row.gated,
         "disabled": row.disabled, "created": row.created, "downloads": row.downloads, "likes": row.likes,
-        "sdk": row.sdk,
+        "sdk": row.sdk, "size": row.size,
     }  # fmt: skip
 
 
