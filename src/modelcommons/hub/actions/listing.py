@@ -174,8 +174,9 @@ def visible(who: Principal) -> ColumnElement[bool]:
     )
     if who.scopes is not None:
         named = [tuple(scope.repo.split("/", 2)) for scope in who.scopes]
-        owner = select(accounts.c.name).where(accounts.c.id == repos.c.owner_id).scalar_subquery()
-        mine = and_(mine, tuple_(repos.c.kind, owner, repos.c.name).in_(named))
+        owner = accounts.alias()
+        name = select(owner.c.name).where(owner.c.id == repos.c.owner_id).correlate(repos).scalar_subquery()
+        mine = and_(mine, tuple_(repos.c.kind, name, repos.c.name).in_(named))
     return and_(or_(~repos.c.private, mine), true() if who.site_admin else ~repos.c.disabled)
 
 

@@ -76,6 +76,7 @@ FIELDS: dict[Kind, dict[str, Field]] = {
         "inference": lambda about: None,
         "inferenceProviderMapping": lambda about: None,
         "library_name": lambda about: about.library_name,
+        "modelId": lambda about: str(about.rid),  # what `id` was called once
         "mask_token": lambda about: about.details.get("mask_token"),
         "model-index": lambda about: about.card.get("model-index"),
         "pipeline_tag": lambda about: about.pipeline_tag,
@@ -103,7 +104,7 @@ FIELDS: dict[Kind, dict[str, Field]] = {
 # what is shown where nothing is said about it
 INFO: dict[Kind, tuple[str, ...]] = {
     "model": (
-        "author", "sha", "lastModified", "private", "disabled", "gated", "pipeline_tag", "tags", "downloads",
+        "modelId", "author", "sha", "lastModified", "private", "disabled", "gated", "pipeline_tag", "tags", "downloads",
         "library_name", "widgetData", "likes", "model-index", "config", "cardData", "transformersInfo", "mask_token",
         "createdAt", "spaces", "siblings", "safetensors", "usedStorage", "baseModels",
     ),
@@ -118,7 +119,7 @@ INFO: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 ROW = ("author", "createdAt", "lastModified", "likes", "private", "sha", "tags", "disabled")
 ROWS: dict[Kind, tuple[str, ...]] = {
-    "model": (*ROW, "downloads", "gated", "pipeline_tag", "library_name"),
+    "model": ("modelId", *ROW, "downloads", "gated", "pipeline_tag", "library_name"),
     "dataset": (*ROW, "downloads", "gated"),
     "space": (*ROW, "sdk"),
 }
@@ -129,8 +130,6 @@ def render(about: About, fields: Sequence[str]) -> dict[str, Any]:
     """The id and the fields asked for; what a repository does not have is left out."""
     kind = about.rid.kind
     found: dict[str, Any] = {"id": str(about.rid)}
-    if kind == "model":
-        found["modelId"] = found["id"]
     for name in fields:
         if (value := FIELDS[kind][name](about)) is not None:
             found[name] = value
