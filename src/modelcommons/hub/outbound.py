@@ -173,6 +173,11 @@ class _Pinned(http.client.HTTPConnection):
         if self.to.scheme == "https":
             self.sock = ssl.create_default_context().wrap_socket(self.raw, server_hostname=self.to.host)
 
+    def close(self) -> None:
+        super().close()
+        if self.raw is not None:  # where the connection failed before it was one
+            self.raw.close()
+
     def cut(self) -> None:
         """Ends it, even while somebody sends one byte a second."""
         for one in (self.raw, self.sock):
