@@ -1,4 +1,4 @@
-"""the reference, written from the code: commands, recipe keys, errors.
+"""the reference, written from the code: commands, recipe keys, the hub's settings, errors.
 
     python docs/generate.py
 
@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from modelcommons import errors
 from modelcommons.cli.commands import app
 from modelcommons.formats.checked import words
+from modelcommons.hub import settings
 from modelcommons.workbench import fields, protocols
 from modelcommons.workbench.recipe import ModelChoice, Recipe
 from modelcommons.workbench.sources import bundled
@@ -43,6 +44,11 @@ key in it, `commons schema` prints a JSON schema for editors. Besides the keys b
 relative to the file they stand in.
 """
 BUNDLED = "`bundled:NAME` is real data that comes inside an installed package:"
+SETTINGS = """\
+Each is set in the environment of `commons hub serve`; the most used have an option of the same name, which wins.
+`commons hub settings` prints this table with the values as they are. A variable that begins with `COMMONS_HUB_` and is
+not in the table is an error.
+"""
 ERRORS = """\
 Everything raised on purpose is a `modelcommons.errors.CommonsError`; its text is one or two sentences for a person:
 what was expected, what came, what to do next. The command line prints it to standard error and ends with the exit
@@ -53,7 +59,7 @@ code; with `--json` it prints `{"error": {"error": ..., "message": ..., "exit_co
 def pages() -> dict[str, str]:
     """File name in docs/reference -> its text."""
     made: dict[str, Callable[[], Iterator[str]]] = {
-        "commands.md": commands_page, "recipe.md": recipe_page, "errors.md": errors_page,
+        "commands.md": commands_page, "recipe.md": recipe_page, "settings.md": settings_page, "errors.md": errors_page,
     }  # fmt: skip
     return {name: "\n".join([NOTE, "", *page()]).rstrip() + "\n" for name, page in made.items()}
 
@@ -63,8 +69,16 @@ def pages() -> dict[str, str]:
 
 def commands() -> dict[str, Any]:
     """Every command by name, as the command line parser knows it."""
-    group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+    return dict(_commands("", typer.main.get_command(app)))
+
+
+def _commands(prefix: str, group: Any) -> Iterator[tuple[str, Any]]:
+    """Those of groups too: `hub user add`."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(f"{prefix}{name} ", command)
+        else:
+            yield f"{prefix}{name}", command
 
 
 def commands_page() -> Iterator[str]:
@@ -73,7 +87,10 @@ def commands_page() -> Iterator[str]:
     yield ""
     yield from _table(
         ("command", "what it does"),
-        ((f"[`commons {name}`](#commons-{name})", _paragraphs(each.help)[0]) for name, each in known.items()),
+        (
+            (f"[`commons {name}`](#commons-{name.replace(' ', '-')})", _paragraphs(each.help)[0])
+            for name, each in known.items()
+        ),
     )
     yield COMMANDS
     for name, command in known.items():
@@ -213,6 +230,25 @@ def _takes(wanted: Any, root: Any) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=list)
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def settings_page() -> Iterator[str]:
+    yield "# Settings of the hub"
+    yield ""
+    yield SETTINGS
+    yield from _table(
+        ("variable", "default", "what for"),
+        ((f"`{one.variable}`", _default(one.default), one.help.replace("<", r"\<")) for one in settings.table()),
+    )
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, Path):
+        return "`modelcommons/hub` in the user's data folder"
+    return f"`{value}`" if value != "" else ""
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------

@@ -30,7 +30,15 @@ from modelcommons.workbench import run as spine
 from modelcommons.workbench.recipe import load_resolved
 
 ROOT = Path(__file__).parents[1]
-COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def flat(prefix: str, group: Any) -> Iterator[tuple[str, Any]]:
+    """Every command by its whole name: `hub user add`."""
+    for name, command in group.commands.items():
+        yield from flat(f"{prefix}{name} ", command) if hasattr(command, "commands") else [(prefix + name, command)]
+
+
+COMMANDS: dict[str, Any] = dict(flat("", get_command(app)))
 STAGES = ("get", "prepare", "tune", "evaluate", "explain", "shrink", "publish")
 TEXT = """
 task: text-classification
@@ -84,15 +92,15 @@ def commons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
 def test_the_commands_are_those_that_a_person_can_guess(commons: Commons) -> None:
     told = commons("--help")
-    wanted = {"tasks", "init", "check", "plan", "run", "predict", "verify", "diff", "schema", "version"}
-    assert set(COMMANDS) == wanted and all(f"  {name} " in told.out for name in wanted)
+    wanted = {"tasks", "init", "check", "plan", "run", "predict", "verify", "diff", "schema", "version", "hub"}
+    assert {name.split()[0] for name in COMMANDS} == wanted and all(f"  {name} " in told.out for name in wanted)
     assert told.code == 0 and "Exit codes:" in told.out
     assert commons().out == told.out, "no command at all: the help"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example_json_and_quiet(commons: Commons, name: str) -> None:
-    told = commons(name, "--help")
+    told = commons(*name.split(), "--help")
     assert (told.code, told.err) == (0, "")
     assert re.search(rf"^  commons {name}\b|\| commons {name}\b", told.out, re.MULTILINE), "an example"
     assert "--json" in told.out and re.search(r"-q, --quiet|--quiet\s+-q", told.out)
@@ -103,7 +111,7 @@ def test_every_command_has_help_with_an_example_json_and_quiet(commons: Commons,
 def test_the_examples_parse(name: str) -> None:
     """What the help shows can be typed: options exist, arguments are enough."""
     examples = [
-        shlex.split(line.split("|")[-1].split(">")[0])[2:]
+        shlex.split(line.split("|")[-1].split(">")[0])[1 + len(name.split()) :]
         for line in inspect.getdoc(COMMANDS[name].callback).splitlines()  # type: ignore[union-attr]
         if line.split("|")[-1].strip().startswith(f"commons {name}")
     ]

@@ -14,25 +14,25 @@
     │   ├── Contradicted            a number, a prediction or a weight differs from what the receipt says
     │   ├── Forged                  a receipt's signature or digest is wrong
     │   └── Worse                   an export or a new model is significantly worse than the recipe allows
-    ├── HubError                    a hub's answer to a request; has an HTTP status and the client's X-Error-Code
-    │   ├── BadRequest              400
-    │   ├── Unauthorized            401
-    │   ├── Forbidden               403
-    │   │   └── Gated               403, GatedRepo: the repository is gated, and the person is not on its list
-    │   ├── Missing                 404
-    │   │   ├── RepoNotFound        a repository that is not there, or that the person may not know of: one answer
-    │   │   ├── RevisionNotFound
-    │   │   └── EntryNotFound
-    │   ├── Conflict                409: it is there already
-    │   ├── Stale                   412: the branch has moved since the person looked
-    │   ├── TooLarge                413
-    │   ├── OutOfRange              416
-    │   ├── Unprocessable           422: a name, path or value that cannot be
-    │   ├── TooMany                 429
-    │   ├── StoreFailed             503: the store did not take the bytes; nothing was acknowledged
-    │   └── StoreFull               507
     ├── BudgetReached               exit 3: the budget ended before anything usable was there
-    └── Stopped                     exit 130: Ctrl-C; says how to go on
+    ├── Stopped                     exit 130: Ctrl-C; says how to go on
+    └── HubError                    a hub's answer to a request; has an HTTP status and the client's X-Error-Code
+        ├── BadRequest              400
+        ├── Unauthorized            401
+        ├── Forbidden               403
+        │   └── Gated               403, GatedRepo: the repository is gated, and the person is not on its list
+        ├── Missing                 404
+        │   ├── RepoNotFound        a repository that is not there, or that the person may not know of: one answer
+        │   ├── RevisionNotFound    no branch, tag or commit of that name
+        │   └── EntryNotFound       no file or folder of that path
+        ├── Conflict                409: it is there already
+        ├── Stale                   412: the branch has moved since the person looked
+        ├── TooLarge                413
+        ├── OutOfRange              416
+        ├── Unprocessable           422: a name, path or value that cannot be
+        ├── TooMany                 429
+        ├── StoreFailed             503: the store did not take the bytes; nothing was acknowledged
+        └── StoreFull               507
 
 Messages: what was expected, what came, what to do next. One sentence, or two.
 """

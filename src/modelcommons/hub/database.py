@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
-from modelcommons.errors import UsageError
+from modelcommons.errors import HubError, StoreFailed, StoreFull, UsageError
 
 BUSY_MS = 10_000  # how long a writer waits for the one before it
+POOL = {"pool_size": 10, "max_overflow": 30}  # as many as there are threads that answer
+UNWELL = frozenset({
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOTADB,
+})  # fmt: skip
 WRITERS = 0x636F6D6D6F6E73  # PostgreSQL: number of the lock that writers share
 
 
@@ -43,6 +52,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._turn = threading.Lock()  # SQLite: who waits here does not poll there
 
     @property
     def is_sqlite(self) -> bool:
@@ -51,7 +61,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A view that does not change while it is used."""
-        with self.engine.connect() as connection:
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with _failures(), self.engine.connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager
@@ -75,10 +86,28 @@ class Database:
 
     @contextmanager
     def _transaction(self, lock: str) -> Iterator[Connection]:
-        with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with (
+            _failures(),
+            self._waiting(),
+            self.engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
             if not self.is_sqlite:  # there a writer is alone by itself
                 connection.exec_driver_sql(f"SELECT {lock}({WRITERS})")
             yield connection
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """On SQLite one writer of this process at a time asks for the lock, in the order in which they came."""
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._turn.acquire(timeout=BUSY_MS / 1000):
+            raise StoreFailed("The database was busy for too long; nothing was done. Send the request again.")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -94,17 +123,47 @@ def connect(url: str, folder: Path) -> Database:
         raise UsageError(f"Expected a database URL such as postgresql://user@host/name: {error}.") from None
     if parsed.get_backend_name() != "postgresql":
         raise UsageError(f"Expected a PostgreSQL URL, got one for {parsed.get_backend_name()}; empty means SQLite.")
-    # every transaction reads one state; synchronous_commit is the server's default, on: acknowledged means flushed
-    return Database(
-        create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=10, max_overflow=30, pool_pre_ping=True)
-    )
+    # synchronous_commit is the server's default, on: acknowledged means flushed
+    return Database(_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True))
+
+
+def _engine(url: URL, **given: Any) -> Engine:
+    # hide_parameters: what people sent must not get into a log with an error
+    return create_engine(
+        url, **POOL, hide_parameters=True, json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads, **given,
+    )  # fmt: skip
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What a database that is full, busy or gone says, in our words; a mistake in our SQL stays what it is."""
+    try:
+        yield
+    except DBAPIError as error:
+        if (ours := failure(error)) is None:
+            raise
+        raise ours from error
+    except NoConnection as error:
+        raise StoreFailed("The hub is too busy; nothing was done. Send the request again.") from error
+
+
+def failure(error: DBAPIError) -> HubError | None:
+    """The answer to a failure of the database itself; None where the statement is at fault."""
+    code, state = getattr(error.orig, "sqlite_errorcode", None), getattr(error.orig, "sqlstate", None)
+    if (code is not None and code & 0xFF == sqlite3.SQLITE_FULL) or state == "53100":  # PostgreSQL: disk_full
+        return StoreFull("The hub's database has no room left; nothing was done. Tell its operator.")
+    unwell = code & 0xFF in UNWELL if code is not None else isinstance(error, OperationalError)
+    if unwell or error.connection_invalidated:
+        return StoreFailed("The hub's database did not answer; nothing was done. Send the request again.")
+    return None
 
 
 def _sqlite(path: Path) -> Database:
     library = sqlite_library()
     # WAL lets readers go on beside a writer; where SQLite would lose commits in it, the rollback journal does not
     journal = "WAL" if wal_is_safe(library.sqlite_version) else "TRUNCATE"
-    engine = create_engine(URL.create("sqlite", database=str(path)), module=library, pool_size=10, max_overflow=30)
+    engine = _engine(URL.create("sqlite", database=str(path)), module=library)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, record: Any) -> None:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from modelcommons.errors import CommonsError, HubError, RepoNotFound, TooMany, Unprocessable
 from modelcommons.hub.actions.repos import Moved
+from modelcommons.hub.logs import LOG
 
 MAX_HEADER = 500  # characters of a message in a header
 
@@ -53,6 +54,9 @@ def _latin(message: str) -> str:
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)
+    if error.status >= 500:
+        cause = error.__cause__ or error
+        LOG.error("refused", exc_info=cause, extra={"data": {"id": request.scope.get("request_id", "")}})
     who = getattr(request.state, "who", None)
     return response(error, signed_in=who is not None and who.signed_in, agent=request.headers.get("user-agent", ""))
 
