@@ -124,6 +124,10 @@ def _commits(
         push(oid, HELD)
     for oid in tips:
         push(oid, WANTED)
+    for oid in cut.unshallow:  # it has these, and lacks what is behind them
+        for parent in objects.commit(connection, repo_id, oid).parents:
+            if cut.within is None or parent in cut.within:
+                push(parent, WANTED)
     while heap and waiting:
         one = heapq.heappop(heap)[2]
         flag = flags[one.oid]

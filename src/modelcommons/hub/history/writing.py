@@ -46,6 +46,10 @@ class Folder:
     entries: dict[str, Entry | Folder] = field(default_factory=dict)
     grew: bool = False  # it has a name that it had not
 
+    def is_empty(self) -> bool:
+        """Whether no file is left in it: for git it is not there then."""
+        return all(isinstance(one, Folder) and one.is_empty() for one in self.entries.values())
+
 
 @dataclass(slots=True)
 class Draft:
@@ -70,6 +74,8 @@ class Draft:
                 )
             at = self._opened(at, part)
         old = at.entries.get(name)
+        if isinstance(old, Folder) and old.is_empty():
+            old = None
         if isinstance(old, Folder) or (old is not None and old.mode == FOLDER):
             raise Unprocessable(f"'{path}' is a folder, so no file can be there. Delete the folder first.")
         mode = FILE if old is None or old.mode == LINK else old.mode
@@ -86,7 +92,8 @@ class Draft:
     def delete_folder(self, path: str) -> None:
         folder, name = self._reach(path.removesuffix("/"))
         found = folder.entries.get(name) if folder else None
-        if folder is None or found is None or (isinstance(found, Entry) and found.mode != FOLDER):
+        is_folder = not found.is_empty() if isinstance(found, Folder) else found is not None and found.mode == FOLDER
+        if folder is None or not is_folder:
             raise EntryNotFound(f"A folder with this name doesn't exist: {path}")
         del folder.entries[name]
 
