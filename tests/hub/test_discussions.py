@@ -103,17 +103,17 @@ def test_titles_and_status_change_by_author_or_writer_only(at: World, repo: str)
     assert kinds == ["comment", "title-change", "comment", "status-change"]
 
 
-@pytest.mark.parametrize("title", ["", "ab", "   ", "x" * 201, "a\nb\nc", "a\x00b", "a\u202eb", "\ud800bc"])
-def test_a_title_that_cannot_be_is_refused(at: World, repo: str, title: str) -> None:
-    body = {"title": title, "description": "", "pullRequest": False}
-    assert at.ask("ada", "POST", f"{repo}/discussions", body).status in (400, 422)
+def test_a_title_that_cannot_be_is_refused(at: World, repo: str) -> None:
+    for title in ("", "ab", "   ", "x" * 201, "a\nb\nc", "a\x00b", "a\u202eb", "\ud800bc"):
+        body = {"title": title, "description": "", "pullRequest": False}
+        assert at.ask("ada", "POST", f"{repo}/discussions", body).status in (400, 422), title
     assert at.get("", f"{repo}/discussions")["count"] == 0
 
 
-@pytest.mark.parametrize("comment", ["", " \n", "a\x00b", "\ud800", "x" * 65_537])
-def test_a_comment_that_cannot_be_is_refused(at: World, repo: str, comment: str) -> None:
+def test_a_comment_that_cannot_be_is_refused(at: World, repo: str) -> None:
     path = opened(at, "ada", repo)
-    assert at.ask("ada", "POST", f"{path}/comment", {"comment": comment}).status in (400, 422)
+    for comment in ("", " \n", "a\x00b", "\ud800", "x" * 65_537):
+        assert at.ask("ada", "POST", f"{path}/comment", {"comment": comment}).status in (400, 422), comment[:10]
     assert len(at.get("", path)["events"]) == 1
 
 

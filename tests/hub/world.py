@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asking import Answer, ask_now
+from hubs import Clock, new_database
 from served import people
 from sqlalchemy import select
 
@@ -23,16 +24,6 @@ from modelcommons.hub.permissions import Principal
 from modelcommons.hub.settings import Settings
 from modelcommons.hub.stores import Stores
 from modelcommons.hub.tables import files
-
-START = 1_800_000_000.0
-
-
-@dataclass
-class Clock:
-    time: float = START
-
-    def __call__(self) -> float:
-        return self.time
 
 
 @dataclass
@@ -127,11 +118,12 @@ def repo_id(stores: Stores, kind: str, name: str) -> int:
 
 @contextmanager
 def world(folder: Path, **given: Any) -> Iterator[World]:
-    clock = Clock()
-    settings = Settings(folder=folder, **given)
-    tokens = people(settings)
-    app = make(settings, clock)
-    try:
-        yield World(app, tokens, clock)
-    finally:
-        app.state.stores.database.close()
+    with new_database() as database:
+        clock = Clock()
+        settings = Settings(folder=folder, database=database, **given)
+        tokens = people(settings)
+        app = make(settings, clock)
+        try:
+            yield World(app, tokens, clock)
+        finally:
+            app.state.stores.database.close()
