@@ -177,6 +177,25 @@ def is_pickle(path: Path, start: bytes | None = None) -> bool:
     return OLD_PICKLE.match(start) is not None and _parses(path)
 
 
+def may_run_code(name: str, start: bytes) -> bool:
+    """A label for people, from a file's name and its first kilobytes: whether a loader might run code from it.
+
+    Cautious, and no proof of the opposite: a zip whose pickle comes late passes. What loads files asks `is_pickle`.
+    """
+    if name.lower().endswith(PICKLES):
+        return True
+    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and start[8:9] != b"{":
+        return True
+    if start.startswith(b"PK\3\4"):
+        return b".pkl" in start
+    if OLD_PICKLE.match(start) is None:
+        return False
+    try:
+        return any(instruction.name == "STOP" for instruction, _, _ in pickletools.genops(start))
+    except (ValueError, UnicodeDecodeError, EOFError) as error:
+        return "exhausted" in str(error)  # instructions up to where we stopped reading
+
+
 def _parses(path: Path) -> bool:
     """Whether the file reads as pickle instructions up to their end; they are listed, not followed."""
     with path.open("rb") as file:

@@ -133,15 +133,17 @@ def read_card(connection: Connection, repo_id: int, commit: str) -> list[str]:
 
     Never fails for what somebody wrote in a card or a config; what could not be read is told in the warnings.
     """
-    kind = connection.execute(select(repos.c.kind).where(repos.c.id == repo_id)).scalar_one()
-    facts = facts_of(connection, repo_id, kind, commit)
+    row = connection.execute(select(repos.c.kind, repos.c.created).where(repos.c.id == repo_id)).one()
+    facts = facts_of(connection, repo_id, row.kind, commit)
+    # git counts whole seconds, and a pushed commit may be older than its repository
+    updated = max(row.created, history.commit(connection, repo_id, commit).date)
     connection.execute(
         update(repos)
         .where(repos.c.id == repo_id)
         .values(
             card=dict(facts.card.values), tags=facts.tags, pipeline_tag=facts.pipeline_tag,
             library_name=facts.library_name, size=facts.size, details=facts.details, parameters=None,
-            updated=history.commit(connection, repo_id, commit).date, **({"sdk": facts.sdk} if facts.sdk else {}),
+            updated=updated, **({"sdk": facts.sdk} if facts.sdk else {}),
         )
     )  # fmt: skip
     connection.execute(delete(repo_tags).where(repo_tags.c.repo_id == repo_id))

@@ -11,16 +11,20 @@ import orjson
 from sqlalchemy import Connection, select, update
 
 from modelcommons.errors import BadRequest, EntryNotFound, FormatError
+from modelcommons.formats import safetensors
 from modelcommons.hub import history, names, patterns, tables
 from modelcommons.hub.actions import card, contents, uploads
 from modelcommons.hub.actions.repos import Opened, open_repo
 from modelcommons.hub.blobs import Content
+from modelcommons.hub.history.objects import cache
 from modelcommons.hub.stores import Stores
 
 MAX_PAGE = 1000  # entries of a folder in one answer
 MAX_EXPANDED = 100  # where each has the commit that changed it last
 MAX_PATHS = 1000  # in one paths-info
 MAX_PREUPLOAD = 256  # files in one question how to send them
+MAX_LOOKED_AT = 200  # files of a repository whose first bytes are read to label it
+HEAD = 4096  # bytes that are looked at
 BATCH = 500
 
 
@@ -54,6 +58,7 @@ class Shown:
     node: history.Node
     xet_hash: str | None = None
     last_commit: history.Commit | None = None
+    runs_code: bool | None = None  # whether a loader might run code from it; None: nobody looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ def tree(
         except EntryNotFound as error:
             raise Absent(folder, commit, str(error)) from None
         page = list(itertools.islice(nodes, skip, skip + size + 1))
-        shown = _shown(connection, repo_id, commit, page[:size], expand=expand)
+        shown = _shown(stores, connection, repo_id, commit, page[:size], expand=expand)
     return TreePage(commit, shown, skip + size if len(page) > size else None)
 
 
@@ -141,17 +146,49 @@ def paths_info(stores: Stores, opened: Opened, revision: str, paths: Iterable[st
         commit = history.resolve(connection, repo_id, revision)
         found = (history.entry(connection, repo_id, commit, path) for path in asked if path)
         nodes = [node for node in found if node is not None]
-        return _shown(connection, repo_id, commit, nodes, expand=expand)
+        return _shown(stores, connection, repo_id, commit, nodes, expand=expand)
 
 
 def _shown(
-    connection: Connection, repo_id: int, commit: str, nodes: Sequence[history.Node], *, expand: bool
+    stores: Stores, connection: Connection, repo_id: int, commit: str, nodes: Sequence[history.Node], *, expand: bool
 ) -> list[Shown]:
     hashes = _xet_hashes(connection, repo_id, nodes)
-    last: Mapping[str, history.Commit] = {}
-    if expand:
-        last = history.last_commits(connection, repo_id, commit, [node.path for node in nodes])
-    return [Shown(node, _hash(hashes, node), last.get(node.path)) for node in nodes]
+    if not expand:
+        return [Shown(node, _hash(hashes, node)) for node in nodes]
+    last = history.last_commits(connection, repo_id, commit, [node.path for node in nodes])
+    return [
+        Shown(node, _hash(hashes, node), last.get(node.path), runs_code(stores, connection, repo_id, node))
+        for node in nodes
+    ]
+
+
+def runs_code(stores: Stores, connection: Connection, repo_id: int, node: history.Node) -> bool | None:
+    """Whether a loader might run code from a file, by its name and its first bytes; None where they are not here.
+
+    What a content says never changes, so it is asked once.
+    """
+    if node.kind != "file":
+        return None
+    kept, name = cache(connection), node.path.rpartition("/")[2]
+    key = (f"runs code {name.rpartition('.')[2].lower()}", repo_id, node.oid)
+    found: bool | None = kept.get(key)
+    if found is None:
+        try:
+            held = contents.content(connection, repo_id, node)
+            start = b"".join(contents.pieces(stores.blobs, held, 0, min(node.size, HEAD)))
+        except EntryNotFound:
+            return True if safetensors.may_run_code(name, b"") else None
+        found = safetensors.may_run_code(name, start)
+        kept.put(key, found, 300)
+    return found
+
+
+def dangers(stores: Stores, opened: Opened, nodes: Sequence[history.Node]) -> tuple[list[str], bool]:
+    """Paths of files from which a loader might run code, and whether the bytes of all files were looked at."""
+    with stores.database.reading() as connection:
+        near = [node.path for node in nodes[:MAX_LOOKED_AT] if runs_code(stores, connection, opened.repo.id, node)]
+    far = [node.path for node in nodes[MAX_LOOKED_AT:] if safetensors.may_run_code(node.path, b"")]
+    return near + far, len(nodes) <= MAX_LOOKED_AT
 
 
 def _hash(hashes: Mapping[str, str], node: history.Node) -> str | None:

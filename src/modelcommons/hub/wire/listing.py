@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from modelcommons.errors import BadRequest
 from modelcommons.hub import history, names, permissions
-from modelcommons.hub.actions import card, listing
+from modelcommons.hub.actions import card, files, listing
 from modelcommons.hub.actions.listing import About, Query
 from modelcommons.hub.actions.repos import Opened
 from modelcommons.hub.names import Kind
@@ -123,7 +123,6 @@ ROWS: dict[Kind, tuple[str, ...]] = {
     "dataset": (*ROW, "downloads", "gated"),
     "space": (*ROW, "sdk"),
 }
-SECURITY = {"scansDone": True, "filesWithIssues": []}
 
 
 def render(about: About, fields: Sequence[str]) -> dict[str, Any]:
@@ -158,7 +157,9 @@ def _info(request: Request, opened: Opened, revision: str | None) -> Response:
     if flag(request, "blobs") and not asked:
         found["siblings"] = [_sibling_with_blob(node) for node in about.files]
     if flag(request, "securityStatus") and not asked:
-        found["securityRepoStatus"] = SECURITY
+        paths, looked = files.dangers(doors.stores(request), opened, about.files)
+        issues = [{"path": path, "level": "suspicious"} for path in paths]
+        found["securityRepoStatus"] = {"scansDone": looked, "filesWithIssues": issues}
     return json(found)
 
 
