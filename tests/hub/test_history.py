@@ -68,7 +68,9 @@ def checked_out(connection: Connection, commit: str, at: Path) -> Path:
     git(at, "init", "-q", "--bare", "copy.git")
     copy = at / "copy.git"
     oids = reach.lacking(connection, REPO, [commit], [], cut=reach.Cut())
-    body = packs.head(len(oids)) + b"".join(packs.entries(connection, REPO, oids))
+    body = packs.head(len(oids)) + b"".join(
+        packs.entries(connection, REPO, some) for some in packs.groups(connection, REPO, oids)
+    )
     trailer = bytes.fromhex(
         subprocess.run(["sha1sum"], input=body, capture_output=True, check=True).stdout.decode()[:40]
     )

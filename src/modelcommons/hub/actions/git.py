@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import IO
 
 from sqlalchemy import Connection
 
-from modelcommons.errors import Conflict, Forbidden, HubError, Stale, Unprocessable
+from modelcommons.errors import Conflict, Forbidden, HubError, Stale, StoreFailed, Unprocessable
 from modelcommons.hub import history, names
 from modelcommons.hub.actions import card, commits, proposals, repos
 from modelcommons.hub.actions.repos import Opened
@@ -23,7 +24,6 @@ from modelcommons.hub.stores import Stores
 
 ZERO = "0" * 40  # git's "nothing": a ref that is made has it as old, one that is removed as new
 MAX_COMMANDS = 1000  # refs of one push
-AT_ONCE = 500  # objects that one short transaction reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def negotiate(stores: Stores, opened: Opened, wish: Wish) -> Common:
 
 
 def pack(stores: Stores, opened: Opened, wish: Wish, common: Common) -> Iterator[bytes]:
-    """The pack that the client lacks, piece by piece; no transaction is open while a piece is on its way."""
+    """The pack that the client lacks, piece by piece."""
     assert opened.allows("content")
     repo_id = opened.repo.id
     with stores.database.reading() as connection:
@@ -103,10 +103,24 @@ def pack(stores: Stores, opened: Opened, wish: Wish, common: Common) -> Iterator
 
 
 def _pieces(stores: Stores, repo_id: int, oids: list[str]) -> Iterator[bytes]:
-    yield packs.head(len(oids))
-    for start in range(0, len(oids), AT_ONCE):
+    """A pack, with git's checksum at its end; no transaction is open while a piece is on its way."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    pieces = itertools.chain([packs.head(len(oids))], _groups(stores, repo_id, oids))
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+    yield digest.digest()
+
+
+def _groups(stores: Stores, repo_id: int, oids: list[str]) -> Iterator[bytes]:
+    with stores.database.reading() as connection:
+        groups = packs.groups(connection, repo_id, oids)
+    if sum(map(len, groups)) != len(oids):
+        raise StoreFailed("The hub's store lacks objects that a commit names. `commons hub fsck` tells more.")
+    for some in groups:
         with stores.database.reading() as connection:
-            yield from packs.entries(connection, repo_id, oids[start : start + AT_ONCE])
+            piece = packs.entries(connection, repo_id, some)
+        yield piece
 
 
 # --- push -----------------------------------------------------------------------------------------------------------

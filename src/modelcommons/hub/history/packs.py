@@ -13,7 +13,7 @@ from typing import IO
 
 from sqlalchemy import Connection, select
 
-from modelcommons.errors import Unprocessable
+from modelcommons.errors import StoreFailed, Unprocessable
 from modelcommons.hub.history import objects
 from modelcommons.hub.history.objects import BLOB, COMMIT, TAG, TREE
 from modelcommons.hub.history.quarantine import Quarantine
@@ -37,35 +37,35 @@ def head(num_objects: int) -> bytes:
     return b"PACK\0\0\0\2" + num_objects.to_bytes(4, "big")
 
 
-def entries(connection: Connection, repo_id: int, oids: list[str]) -> Iterator[bytes]:
-    """The objects as a pack holds them: a row's bytes are already what git wants after its header."""
-    sizes = connection.execute(
-        select(git_objects.c.oid, git_objects.c.size).where(
-            git_objects.c.repo_id == repo_id, git_objects.c.oid.in_(oids)
-        )
-    )
-    for some in _groups([(oid, size) for oid, size in sizes]):
-        rows = connection.execute(
-            select(git_objects.c.type, git_objects.c.size, git_objects.c.packed).where(
+def groups(connection: Connection, repo_id: int, oids: list[str]) -> list[list[str]]:
+    """The ids in groups whose objects together are about `AT_ONCE`."""
+    found: list[list[str]] = []
+    total = AT_ONCE
+    for some in objects.batches(oids):
+        sizes = connection.execute(
+            select(git_objects.c.oid, git_objects.c.size).where(
                 git_objects.c.repo_id == repo_id, git_objects.c.oid.in_(some)
             )
         )
-        for kind, size, packed in rows:
-            yield _entry_head(kind, size) + packed
+        for oid, size in sizes:
+            if total >= AT_ONCE or len(found[-1]) == objects.BATCH:
+                found.append([])
+                total = 0
+            found[-1].append(oid)
+            total += size
+    return found
 
 
-def _groups(sizes: list[tuple[str, int]]) -> Iterator[list[str]]:
-    """Ids whose objects together are about `AT_ONCE`."""
-    some: list[str] = []
-    total = 0
-    for oid, size in sizes:
-        some.append(oid)
-        total += size
-        if total > AT_ONCE:
-            yield some
-            some, total = [], 0
-    if some:
-        yield some
+def entries(connection: Connection, repo_id: int, oids: list[str]) -> bytes:
+    """One group of objects as a pack holds them: a row's bytes are already what git wants after its header."""
+    rows = connection.execute(
+        select(git_objects.c.type, git_objects.c.size, git_objects.c.packed).where(
+            git_objects.c.repo_id == repo_id, git_objects.c.oid.in_(oids)
+        )
+    ).all()
+    if len(rows) != len(oids):
+        raise StoreFailed("The hub's store lacks objects that a commit names. `commons hub fsck` tells more.")
+    return b"".join(_entry_head(kind, size) + packed for kind, size, packed in rows)
 
 
 def _entry_head(kind: int, size: int) -> bytes:

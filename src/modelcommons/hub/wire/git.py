@@ -159,11 +159,13 @@ def _oid(text: bytes) -> str:
     return found
 
 
+# the route with .git is the inner one, and so is asked first: a name may hold dots
+
 # --- what there is --------------------------------------------------------------------------------------------------
 
 
-@of_kind.get("/{owner}/{name}.git/info/refs")
 @of_kind.get("/{owner}/{name}/info/refs")
+@of_kind.get("/{owner}/{name}.git/info/refs")
 def info_refs(request: Request, opened: Annotated[Opened, Depends(service)]) -> Response:
     """The first question of every clone, fetch and push."""
     wanted = request.query_params["service"]
@@ -205,8 +207,8 @@ def _advertised(refs: list[history.Ref], wanted: str) -> list[bytes]:
 # --- fetch ----------------------------------------------------------------------------------------------------------
 
 
-@of_kind.post("/{owner}/{name}.git/git-upload-pack", max_body_size=doors.STREAMED)
 @of_kind.post("/{owner}/{name}/git-upload-pack", max_body_size=doors.STREAMED)
+@of_kind.post("/{owner}/{name}.git/git-upload-pack", max_body_size=doors.STREAMED)
 async def upload_pack(request: Request, opened: Read) -> Response:
     """Sends the objects that the client lacks."""
     with SpooledTemporaryFile(max_size=MAX_WISH) as body:
@@ -374,8 +376,8 @@ def _limited(wish: Wish) -> Wish:
 # --- push -----------------------------------------------------------------------------------------------------------
 
 
-@of_kind.post("/{owner}/{name}.git/git-receive-pack", max_body_size=doors.STREAMED)
 @of_kind.post("/{owner}/{name}/git-receive-pack", max_body_size=doors.STREAMED)
+@of_kind.post("/{owner}/{name}.git/git-receive-pack", max_body_size=doors.STREAMED)
 async def receive_pack(request: Request, opened: Sent) -> Response:
     """Takes commits in, and says of each ref whether it moved."""
     at = doors.stores(request)
