@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any, NamedTuple
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 import modelcommons
+from modelcommons.errors import HubError
+from modelcommons.hub.actions.files import flush_downloads
+from modelcommons.hub.actions.webhooks import run as deliver
+from modelcommons.hub.logs import LOG
 from modelcommons.hub.metrics import Metrics
 from modelcommons.hub.settings import Settings
 from modelcommons.hub.stores import Stores, open_stores
-from modelcommons.hub.wire import errors
+from modelcommons.hub.wire import (
+    accounts,
+    collections,
+    commits,
+    discussions,
+    errors,
+    files,
+    git,
+    health,
+    lfs,
+    people,
+    repos,
+    webhooks,
+    xet,
+)
 from modelcommons.hub.wire.frame import Frame
 
 MAX_BODY = 1 << 20  # bytes of a body that is read whole; what streams its body counts for itself
-WIRE = (
-    "accounts", "health", "repos", "files", "commits", "lfs", "xet", "git", "discussions", "collections", "webhooks",
-    "people",
+FLUSH_S = 30  # between two writes of what is counted in memory
+# a path that names no kind (/ada/news/..) could be many things: such doors come last
+WIRE = (accounts, health, repos, commits, discussions, collections, webhooks, people, xet, lfs, files, git)
+
+
+# what a route says about itself, besides where it is
+KEPT = (
+    "response_model", "status_code", "tags", "dependencies", "summary", "description", "response_description",
+    "responses", "deprecated", "operation_id", "response_model_exclude_none", "include_in_schema", "response_class",
+    "openapi_extra", "max_body_size",
 )  # fmt: skip
 
 
@@ -70,18 +98,52 @@ def make(settings: Settings, now: Callable[[], float] = time.time) -> Hub:
         lifespan=_lifespan,
     )  # fmt: skip
     errors.install(app)
-    for name in WIRE:
-        try:
-            app.include_router(import_module(f"modelcommons.hub.wire.{name}").router)
-        except ModuleNotFoundError:
-            continue
+    for wire in WIRE:
+        _include(app, wire.router)
     return app
+
+
+def _include(app: Hub, router: APIRouter) -> None:
+    """Adds the routes of a router, and of the routers in it, one by one.
+
+    `include_router` would keep each router whole, and search all of it two and more times for every request.
+    """
+    whole = APIRouter()
+    whole.include_router(router)
+    included: Any = whole.routes[0]
+    for route in included.effective_route_contexts():
+        app.router.add_api_route(
+            route.path, route.endpoint, methods=sorted(route.methods), name=route.name,
+            route_class_override=type(route.original_route), **{key: getattr(route, key) for key in KEPT},
+        )  # fmt: skip
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """What goes on beside requests: counts are written, webhooks delivered."""
+    stores: Stores = app.state.stores
+    stopping = threading.Event()
+    flushing = asyncio.create_task(_flush(stores))
+    if stores.settings.webhooks:
+        threading.Thread(target=deliver, args=(stores, stopping), daemon=True).start()
     yield
-    app.state.stores.database.close()
+    stopping.set()
+    flushing.cancel()
+    await run_in_threadpool(_flush_now, stores)
+    stores.database.close()
+
+
+async def _flush(stores: Stores) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_S)
+        await run_in_threadpool(_flush_now, stores)
+
+
+def _flush_now(stores: Stores) -> None:
+    try:
+        flush_downloads(stores)
+    except HubError as error:  # counts are worth less than a hub that goes on, or ends
+        LOG.warning("counts were not written", exc_info=error)
 
 
 class Way(NamedTuple):
@@ -94,9 +156,7 @@ class Way(NamedTuple):
 
 
 def routes(app: Hub) -> Iterator[Way]:
-    """Every route, those of included routers too."""
-    route: Any
+    """Every route."""
     for route in app.routes:
-        # FastAPI keeps an included router whole, and makes its routes when they are first asked for
-        for each in route.effective_candidates() if hasattr(route, "effective_candidates") else (route,):
-            yield Way(frozenset(each.methods or ()), each.path, each.dependant, each.endpoint)
+        assert isinstance(route, APIRoute)
+        yield Way(frozenset(route.methods or ()), route.path, route.dependant, route.endpoint)

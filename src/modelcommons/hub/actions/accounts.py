@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, or_, select, update
 
 from modelcommons.errors import BadRequest, Conflict, Forbidden, Missing, TooMany, Unauthorized
 from modelcommons.hub import names
@@ -39,6 +39,19 @@ USED_S = 3600  # how seldom the last use of a token is written
 WINDOW_S = 300  # failed sign-ins are counted in it
 MAX_ATTEMPTS = 10
 INVALID = "Invalid credentials in Authorization header"  # huggingface_hub looks for these words
+
+# made once: every request asks one of these
+TOKENS = select(
+    tokens.c.id, tokens.c.name.label("token"), tokens.c.role, tokens.c.scopes, tokens.c.expires, tokens.c.used,
+    accounts.c.id.label("user_id"), accounts.c.name, accounts.c.admin, accounts.c.suspended,
+).join(accounts, accounts.c.id == tokens.c.user_id)  # fmt: skip
+BY_TOKEN = TOKENS.where(tokens.c.sha256 == bindparam("sha256"))
+BY_ID = TOKENS.where(tokens.c.id == bindparam("id"))
+BY_SESSION = (
+    select(accounts.c.id, accounts.c.name, accounts.c.admin)
+    .join(sessions, sessions.c.user_id == accounts.c.id)
+    .where(sessions.c.sha256 == bindparam("sha256"), sessions.c.expires > bindparam("now"), ~accounts.c.suspended)
+)
 
 # RFC 9106, second recommended option: 64 MiB, three passes, four lanes
 HASHER = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=4)
@@ -304,11 +317,7 @@ def of_session(stores: Stores, cookie: str) -> Principal:
 
 
 def _session(connection: Connection, sha256: str, now: float) -> Principal:
-    row = connection.execute(
-        select(accounts.c.id, accounts.c.name, accounts.c.admin)
-        .join(sessions, sessions.c.user_id == accounts.c.id)
-        .where(sessions.c.sha256 == sha256, sessions.c.expires > now, ~accounts.c.suspended)
-    ).first()
+    row = connection.execute(BY_SESSION, {"sha256": sha256, "now": now}).first()
     if row is None:
         return ANYONE
     return Principal(row.id, row.name, row.admin, "cookie", credential=f"session:{sha256}")
@@ -403,7 +412,7 @@ def of_token(stores: Stores, text: str, carrier: Carrier) -> Principal:
         raise Unauthorized(INVALID)
     now = stores.now()
     with stores.database.reading() as connection:
-        row = connection.execute(_tokens().where(tokens.c.sha256 == _sha256(text))).first()
+        row = connection.execute(BY_TOKEN, {"sha256": _sha256(text)}).first()
     who = _bearer(row, carrier, now)
     if row is not None and (row.used is None or row.used < now - USED_S):
         with stores.database.writing() as connection:
@@ -423,18 +432,11 @@ def again(connection: Connection, credential: str, now: float) -> Principal:
     """
     kind, _, value = credential.partition(":")
     if kind == "token":
-        return _bearer(connection.execute(_tokens().where(tokens.c.id == int(value))).first(), "bearer", now)
+        return _bearer(connection.execute(BY_ID, {"id": int(value)}).first(), "bearer", now)
     who = _session(connection, value, now)
     if not who.signed_in:
         raise Unauthorized("The session has ended. Sign in again.")
     return who
-
-
-def _tokens() -> Any:
-    return select(
-        tokens.c.id, tokens.c.name.label("token"), tokens.c.role, tokens.c.scopes, tokens.c.expires, tokens.c.used,
-        accounts.c.id.label("user_id"), accounts.c.name, accounts.c.admin, accounts.c.suspended,
-    ).join(accounts, accounts.c.id == tokens.c.user_id)  # fmt: skip
 
 
 def _bearer(row: Row[Any] | None, carrier: Carrier, now: float) -> Principal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from modelcommons.errors import BadRequest, Forbidden
 from modelcommons.hub.actions import accounts
 from modelcommons.hub.permissions import Principal
-from modelcommons.hub.wire import doors
+from modelcommons.hub.wire import answering, doors
 
 router = APIRouter(tags=["accounts"])
 
@@ -72,7 +71,7 @@ def whoami(request: Request, who: SignedIn) -> dict[str, Any]:
         "email": me.email,
         "isPro": False,
         "canPay": False,
-        "createdAt": _time(me.created),
+        "createdAt": answering.time(me.created),
         "orgs": [
             {"type": "org", "name": one.org, "fullname": one.fullname or one.org, "roleInOrg": one.role}
             for one in orgs
@@ -160,9 +159,9 @@ def list_tokens(request: Request, who: BySession) -> list[dict[str, Any]]:
             "name": one.name,
             "role": one.role,
             "scopes": [{"repo": scope.repo, "role": scope.role} for scope in one.scopes],
-            "createdAt": _time(one.created),
-            "expiresAt": None if one.expires is None else _time(one.expires),
-            "lastUsedAt": None if one.used is None else _time(one.used),
+            "createdAt": answering.time(one.created),
+            "expiresAt": None if one.expires is None else answering.time(one.expires),
+            "lastUsedAt": None if one.used is None else answering.time(one.used),
         }
         for one in accounts.list_tokens(doors.stores(request), who.name)
     ]
@@ -184,8 +183,3 @@ def revoke_token(request: Request, who: BySession) -> dict[str, str]:
     name = doors.segment(request, "token")
     accounts.revoke_token(doors.stores(request), who.name, name)
     return {"name": name}
-
-
-def _time(seconds: float) -> str:
-    """As JavaScript prints it: 2026-11-24T22:55:00.000Z."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
