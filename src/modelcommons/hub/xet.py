@@ -22,6 +22,7 @@ MAX_CHUNK = 128 << 10  # bytes
 MAX_CHUNKS = 8192  # in a xorb
 MAX_XORB = 64 << 20  # bytes, raw
 MAX_SHARD = 64 << 20  # bytes
+MAX_TERMS = 1 << 18  # in a file; a client that avoids fragments needs one for each 512 KiB at most
 HEADER = 8  # bytes before each chunk: version, stored length (3), scheme, raw length (3)
 MAX_XORB_BODY = MAX_XORB + MAX_CHUNKS * (HEADER + 48) + 4096  # a body with headers, and with an old client's footer
 RECORD = 48  # bytes; everything in a shard is made of these
@@ -307,8 +308,8 @@ def read_shard(stream: IO[bytes]) -> Iterator[ShardFile]:
         hash, flags, count = FILE_HEADER.unpack(_record(stream))
         if hash == BOOKEND:
             break
-        if count > MAX_SHARD // RECORD:
-            raise BadRequest(f"Expected a shard of at most {MAX_SHARD} bytes, got a file of {count} terms.")
+        if count > MAX_TERMS:
+            raise BadRequest(f"Expected a file of at most {MAX_TERMS} terms, got {count}.")
         if not flags & WITH_VERIFICATION or not flags & WITH_METADATA:
             raise BadRequest("Expected verification hashes and a SHA-256 with every file of a shard.")
         entries = [ENTRY.unpack(_record(stream)) for _ in range(count)]

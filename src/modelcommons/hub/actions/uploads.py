@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -34,7 +35,7 @@ MULTIPART_FROM = 4 << 30  # bytes; below, one request does
 MIN_PART = 512 << 20  # bytes
 MAX_PARTS = 1000
 MULTIPART_S = 86_400  # the parts of one upload come one after the other; permission is asked again at each
-CACHED_XORBS = 64  # lists of chunks kept while one shard is checked
+CACHED_XORBS = 16  # lists of chunks kept while one file is put together; the largest takes 1 MB
 
 
 # --- what is there --------------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartUpload:
     ticket: str
     size: int  # bytes
 
@@ -182,7 +183,7 @@ class Answer:
     upload: str = ""  # a ticket; of the completion where there are parts
     verify: str = ""  # a ticket
     download: str = ""  # a ticket
-    parts: tuple[Part, ...] = ()
+    parts: tuple[PartUpload, ...] = ()
 
 
 def batch_upload(stores: Stores, opened: Opened, asked: Sequence[Asked], *, multipart: bool) -> list[Answer]:
@@ -230,7 +231,9 @@ def _upload(
         upload=ticket(stores, opened, "lfs-complete", ability, MULTIPART_S, upload=number, **one),
         verify=verify,
         parts=tuple(
-            Part(ticket(stores, opened, "lfs-part", ability, MULTIPART_S, upload=number, part=at, size=length), length)
+            PartUpload(
+                ticket(stores, opened, "lfs-part", ability, MULTIPART_S, upload=number, part=at, size=length), length
+            )
             for at, length in enumerate(lengths, 1)
         ),
     )
@@ -461,13 +464,10 @@ def keep_shard(stores: Stores, ticket: Ticket, stream: IO[bytes]) -> None:
 
 
 def _check(stores: Stores, file: xet.ShardFile) -> _Checked:
-    lists: dict[bytes, list[xet.Chunk]] = {}
+    # one answer for a xorb that is not here and for chunks that do not fit it: nobody learns which of the two it was
+    lists = _Lists(lambda xorb: _chunks(stores, xorb) or [])
     tree, terms = xet.Tree(), []
     for wanted in file.terms:
-        if wanted.xorb not in lists:
-            if len(lists) == CACHED_XORBS:
-                lists.clear()
-            lists[wanted.xorb] = _chunks(stores, wanted.xorb)
         chunks = lists[wanted.xorb]
         run = chunks[wanted.start : wanted.stop]
         length = sum(chunk.length for chunk in run)
@@ -491,11 +491,24 @@ def _check(stores: Stores, file: xet.ShardFile) -> _Checked:
     return checked
 
 
-def _chunks(stores: Stores, xorb: bytes) -> list[xet.Chunk]:
+class _Lists(dict[bytes, list[xet.Chunk]]):
+    """The chunks of xorbs, loaded when they are asked for; a few are kept."""
+
+    def __init__(self, load: Callable[[bytes], list[xet.Chunk]]) -> None:
+        super().__init__()
+        self._load = load
+
+    def __missing__(self, xorb: bytes) -> list[xet.Chunk]:
+        if len(self) == CACHED_XORBS:
+            self.clear()
+        self[xorb] = self._load(xorb)
+        return self[xorb]
+
+
+def _chunks(stores: Stores, xorb: bytes) -> list[xet.Chunk] | None:
     with stores.database.reading() as connection:
         packed = connection.execute(select(xorbs.c.chunks).where(xorbs.c.hash == xet.text(xorb))).scalar()
-    # one answer for a xorb that is not here and for chunks that do not fit it: nobody learns which of the two it was
-    return [] if packed is None else xet.unpack_chunks(packed)
+    return None if packed is None else xet.unpack_chunks(packed)
 
 
 def _disagrees() -> BadRequest:
@@ -555,13 +568,22 @@ def _enter_checked(connection: Connection, file: _Checked, now: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A run of chunks that a client fetches to put a file together."""
+class Part:
+    """A run of chunks of one xorb, of which a file has a part."""
 
     xorb: str
     start: int  # first chunk
     stop: int  # chunk after the last
     length: int  # bytes, raw
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Chunks of one xorb that a client fetches at once; no two runs overlap, for it knows them by their first chunk."""
+
+    xorb: str
+    start: int  # first chunk
+    stop: int  # chunk after the last
     first: int  # first byte in the xorb with its headers
     last: int  # last byte
     ticket: str
@@ -569,8 +591,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    skip: int  # bytes of the first run before the range that was asked for
-    runs: tuple[Run, ...]
+    skip: int  # bytes of the first part before the range that was asked for
+    parts: tuple[Part, ...]  # in the order of the file
+    runs: tuple[Run, ...]  # all chunks of the parts, each once
 
 
 def reconstruction(stores: Stores, ticket: Ticket, hash: str, wanted: str | None) -> Reconstruction:
@@ -594,41 +617,71 @@ def reconstruction(stores: Stores, ticket: Ticket, hash: str, wanted: str | None
         if row is None:
             raise Missing("This repository has no file of that hash.")
         start, stop = blobs.read_range(wanted, row.size) or (0, row.size)
-        return _runs(stores, connection, opened, xet.unpack_terms(row.terms), start, stop)
+        return _reconstruction(stores, connection, opened, xet.unpack_terms(row.terms), start, stop)
 
 
-def _runs(
+def _reconstruction(
     stores: Stores, connection: Connection, opened: Opened, terms: Sequence[xet.Term], start: int, stop: int
 ) -> Reconstruction:
-    runs: list[Run] = []
+    lists = _Lists(partial(_listed, connection))
+    parts: list[Part] = []
+    spans: dict[bytes, list[tuple[int, int]]] = {}
     skip = position = 0
     for term in terms:
         low, high = max(start, position), min(stop, position + term.length)
         if low < high:
-            packed = connection.execute(select(xorbs.c.chunks).where(xorbs.c.hash == xet.text(term.xorb))).scalar()
-            if packed is None:
-                raise StoreFailed("A part of this file is missing. `commons hub fsck` says which.")
-            chunks = xet.unpack_chunks(packed)
-            first, last, at, before = term.start, term.start, position, position
-            for number in range(term.start, term.stop):
-                end = at + chunks[number].length
-                if end <= low:
-                    first, before = number + 1, end
-                if at < high:
-                    last = number + 1
-                at = end
-            if not runs:
-                skip = low - before
-            runs.append(_run(stores, opened, xet.text(term.xorb), chunks, first, last))
+            part, before = _cut(term, lists[term.xorb], low - position, high - position)
+            if not parts:
+                skip = low - position - before
+            parts.append(part)
+            spans.setdefault(term.xorb, []).append((part.start, part.stop))
         position += term.length
-    return Reconstruction(skip, tuple(runs))
+    runs = (
+        _run(stores, opened, xet.text(xorb), lists[xorb], start, stop)
+        for xorb, some in spans.items()
+        for start, stop in _joined(some)
+    )
+    return Reconstruction(skip, tuple(parts), tuple(runs))
+
+
+def _listed(connection: Connection, xorb: bytes) -> list[xet.Chunk]:
+    packed = connection.execute(select(xorbs.c.chunks).where(xorbs.c.hash == xet.text(xorb))).scalar()
+    if packed is None:
+        raise StoreFailed("A part of this file is missing. `commons hub fsck` says which.")
+    return xet.unpack_chunks(packed)
+
+
+def _cut(term: xet.Term, chunks: Sequence[xet.Chunk], low: int, high: int) -> tuple[Part, int]:
+    """The chunks of a term that hold its bytes `low` up to `high`, and how many of its bytes lie before them."""
+    start, stop, at, before, length = term.stop, term.start, 0, 0, 0
+    for number in range(term.start, term.stop):
+        end = at + chunks[number].length
+        if low < end and at < high:
+            if number < start:
+                start, before = number, at
+            stop, length = number + 1, end - before
+        at = end
+    return Part(xet.text(term.xorb), start, stop, length), before
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Spans that overlap or meet, as one; in order."""
+    begun: tuple[int, int] | None = None
+    for start, stop in sorted(spans):
+        if begun and start <= begun[1]:
+            begun = begun[0], max(begun[1], stop)
+            continue
+        if begun:
+            yield begun
+        begun = start, stop
+    if begun:
+        yield begun
 
 
 def _run(stores: Stores, opened: Opened, xorb: str, chunks: list[xet.Chunk], start: int, stop: int) -> Run:
     fetch = ticket(stores, opened, "xet-fetch", "content", tickets.DOWNLOAD_S, xorb=xorb, start=start, stop=stop)
-    length = sum(chunk.length for chunk in chunks[start:stop])
-    first = xet.framed_offset(chunks, start)
-    return Run(xorb, start, stop, length, first, first + length + xet.HEADER * (stop - start) - 1, fetch)
+    first, after = xet.framed_offset(chunks, start), xet.framed_offset(chunks, stop)
+    return Run(xorb, start, stop, first, after - 1, fetch)
 
 
 @dataclass(frozen=True, slots=True)

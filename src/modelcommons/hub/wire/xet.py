@@ -126,16 +126,16 @@ def reconstruction(
     request: Request, hash: str, ticket: Annotated[uploads.Ticket, Depends(cas("xet-read"))]
 ) -> dict[str, Any]:
     """How to put a file together, or the part of it that `Range` asks for."""
-    skip, runs = _runs(request, hash, ticket)
+    made = _made(request, hash, ticket)
     found: dict[str, list[Any]] = {}
-    for run in runs:
-        found.setdefault(run.xorb, []).append(
-            {
-                "range": {"start": run.start, "end": run.stop}, "url": _url(request, run),
-                "url_range": {"start": run.first, "end": run.last},
-            }
-        )  # fmt: skip
-    return {"offset_into_first_range": skip, "terms": _terms(runs), "fetch_info": found}
+    for run in made.runs:
+        entry = {
+            "range": _span(run.start, run.stop),
+            "url": _url(request, run),
+            "url_range": _span(run.first, run.last),
+        }
+        found.setdefault(run.xorb, []).append(entry)
+    return {"offset_into_first_range": made.skip, "terms": _terms(made), "fetch_info": found}
 
 
 @router.get("/v2/reconstructions/{hash}")
@@ -143,26 +143,28 @@ def reconstruction_2(
     request: Request, hash: str, ticket: Annotated[uploads.Ticket, Depends(cas("xet-read"))]
 ) -> dict[str, Any]:
     """The same in the second form; every address has one range."""
-    skip, runs = _runs(request, hash, ticket)
+    made = _made(request, hash, ticket)
     found: dict[str, list[Any]] = {}
-    for run in runs:
-        chunks, span = {"start": run.start, "end": run.stop}, {"start": run.first, "end": run.last}
-        found.setdefault(run.xorb, []).append(
-            {"url": _url(request, run), "ranges": [{"chunks": chunks, "bytes": span}]}
-        )
-    return {"offset_into_first_range": skip, "terms": _terms(runs), "xorbs": found}
+    for run in made.runs:
+        ranges = [{"chunks": _span(run.start, run.stop), "bytes": _span(run.first, run.last)}]
+        found.setdefault(run.xorb, []).append({"url": _url(request, run), "ranges": ranges})
+    return {"offset_into_first_range": made.skip, "terms": _terms(made), "xorbs": found}
 
 
-def _runs(request: Request, hash: str, ticket: uploads.Ticket) -> tuple[int, tuple[uploads.Run, ...]]:
-    made = uploads.reconstruction(doors.stores(request), ticket, hash, request.headers.get("range"))
-    return made.skip, made.runs
+def _made(request: Request, hash: str, ticket: uploads.Ticket) -> uploads.Reconstruction:
+    return uploads.reconstruction(doors.stores(request), ticket, hash, request.headers.get("range"))
 
 
-def _terms(runs: tuple[uploads.Run, ...]) -> list[dict[str, Any]]:
+def _terms(made: uploads.Reconstruction) -> list[dict[str, Any]]:
     return [
-        {"hash": run.xorb, "range": {"start": run.start, "end": run.stop}, "unpacked_length": run.length}
-        for run in runs
+        {"hash": part.xorb, "range": _span(part.start, part.stop), "unpacked_length": part.length}
+        for part in made.parts
     ]
+
+
+def _span(start: int, end: int) -> dict[str, int]:
+    """Of chunks the end is not part of it, of bytes it is."""
+    return {"start": start, "end": end}
 
 
 def _url(request: Request, run: uploads.Run) -> str:
