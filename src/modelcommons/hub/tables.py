@@ -99,7 +99,7 @@ repos = Table(
     Column("gated", String),  # auto | manual
     Column("disabled", Boolean, nullable=False, default=False),
     Column("created", Float, nullable=False),
-    Column("updated", Float, nullable=False, index=True),  # the last commit on main
+    Column("updated", Float, nullable=False),  # the last commit on main
     Column("downloads", Integer, nullable=False, default=0),
     Column("likes", Integer, nullable=False, default=0),
     # read from main's card and config at each commit, so that lists need not open a repository
@@ -318,5 +318,6 @@ condemned = Table(  # what nobody names, and since when that is known; removed o
     Column("since", Float, nullable=False),
 )  # fmt: skip
 
-Index("ix_repos_kind_private", repos.c.kind, repos.c.private)
+Index("ix_repos_kind_created", repos.c.kind, repos.c.created)
+Index("ix_repos_kind_updated", repos.c.kind, repos.c.updated)
 Index("ix_refs_oid", refs.c.repo_id, refs.c.oid)

@@ -16,12 +16,14 @@ from modelcommons.formats import card as cards
 from modelcommons.formats import safetensors
 from modelcommons.hub import history
 from modelcommons.hub.actions import contents
+from modelcommons.hub.history.objects import FILE
 from modelcommons.hub.names import Kind
 from modelcommons.hub.stores import Stores
 from modelcommons.hub.tables import refs, repo_tags, repos
 
 MAX_CARD = 256 * 1024  # bytes of a README.md that is read
 MAX_JSON = 1 << 20  # bytes of a config.json that is read
+MAX_FILES = 200  # that are kept beside the repository
 MAX_TAGS = 256
 MAX_TAG = 128  # characters
 MAX_SHARDS = 512  # weight files whose parameters are counted
@@ -164,7 +166,7 @@ def facts_of(connection: Connection, repo_id: int, kind: Kind, commit: str) -> F
         card=card,
         tags=_short(facts.tags),
         size=sum(node.size for node in files.values()),
-        details=facts.details | {"counted": _counted(files), "weights": _weights(files)},
+        details=facts.details | {"counted": _counted(files), "weights": _weights(files)} | _few(commit, files),
     )
 
 
@@ -305,6 +307,24 @@ def _token(value: object) -> str | None:
 def _short(tags: Iterable[str]) -> list[str]:
     """Each once, in order, and no more than a list can show."""
     return [tag for tag in dict.fromkeys(tags) if len(tag) <= MAX_TAG and tag.isprintable()][:MAX_TAGS]
+
+
+def _few(commit: str, files: Mapping[str, history.Node]) -> dict[str, Any]:
+    """The files themselves, where they are few, so that info need not open a tree."""
+    if len(files) > MAX_FILES:
+        return {}
+    rows = [[node.path, node.oid, node.size, node.lfs.sha256 if node.lfs else None] for node in files.values()]
+    return {"commit": commit, "files": rows}
+
+
+def few(details: Mapping[str, Any], commit: str) -> tuple[history.Node, ...] | None:
+    """What `_few` wrote, if it is of this commit."""
+    if details.get("commit") != commit:
+        return None
+    return tuple(
+        history.Node(path, "file", oid, size, history.Pointer(sha256, size) if sha256 else None, FILE)
+        for path, oid, size, sha256 in details["files"]
+    )
 
 
 def _counted(files: Mapping[str, history.Node]) -> str | None:

@@ -119,9 +119,9 @@ def about(stores: Stores, opened: Opened, revision: str | None = None, *, weigh:
             return About(
                 **_same(row), sha=sha, updated=updated, card=dict(facts.card.values), tags=facts.tags,
                 pipeline_tag=facts.pipeline_tag, library_name=facts.library_name, details=facts.details,
-                used=int(row.used), files=_files(connection, repo_id, sha),
+                used=int(row.used), files=_files(connection, row, sha),
             )  # fmt: skip
-        found = _about(row, _files(connection, repo_id, sha))
+        found = _about(row, _files(connection, row, sha))
     if weigh and found.details.get("weights") and "safetensors" not in found.details:
         card.weigh(stores, repo_id)
         with stores.database.reading() as connection:
@@ -147,16 +147,18 @@ def _about(row: Row[Any], nodes: Sequence[history.Node] = ()) -> About:
     )  # fmt: skip
 
 
-def _files(connection: Connection, repo_id: int, commit: str | None) -> Sequence[history.Node]:
-    """Every file of a commit, in order; a commit never changes, so it is kept."""
+def _files(connection: Connection, row: Row[Any], commit: str | None) -> Sequence[history.Node]:
+    """Every file of a commit, in order; a commit never changes, so what had to be read is kept."""
     if commit is None:
         return ()
+    if (few := card.few(row.details, commit)) is not None:
+        return few
     kept = cache(connection)
-    found: tuple[history.Node, ...] | None = kept.get(("files", repo_id, commit))
+    found: tuple[history.Node, ...] | None = kept.get(("files", row.id, commit))
     if found is None:
-        nodes = history.listing(connection, repo_id, commit, recursive=True)
+        nodes = history.listing(connection, row.id, commit, recursive=True)
         found = tuple(node for node in nodes if node.kind == "file")
-        kept.put(("files", repo_id, commit), found, 200 + 400 * len(found))
+        kept.put(("files", row.id, commit), found, 200 + 400 * len(found))
     return found
 
 
@@ -217,19 +219,26 @@ def find(stores: Stores, who: Principal, query: Query) -> Page:
         raise BadRequest(f"Expected sort to be one of {', '.join(SORTS)}; got {query.sort[:40]!r}.")
     size = max(1, min(query.limit, MAX_HEAVY_PAGE if "files" in query.wants else MAX_PAGE))
     column = SORTS[query.sort]
-    more = [repos.c.card] * ("card" in query.wants) + [repos.c.details] * ("details" in query.wants)
-    statement = _selected(*more, *([used().label("used")] if "used" in query.wants else []), column.label("place"))
-    statement = statement.where(repos.c.kind == query.kind, visible(who), *_conditions(query))
+    # first which rows, of the one table; the rest is brought for those that are shown only
+    picked = select(repos.c.id, column.label("place")).where(
+        repos.c.kind == query.kind, visible(who), *_conditions(query)
+    )
+    if query.search or query.author:
+        picked = picked.join(accounts, accounts.c.id == repos.c.owner_id)
     if query.cursor:
         place, last = _read(query.cursor)
         beyond = column > place if query.ascending else column < place
         further = repos.c.id > last if query.ascending else repos.c.id < last
-        statement = statement.where(or_(beyond, and_(column == place, further)))
+        picked = picked.where(or_(beyond, and_(column == place, further)))
     order = (column.asc(), repos.c.id.asc()) if query.ascending else (column.desc(), repos.c.id.desc())
+    these = picked.order_by(*order).limit(size + 1).subquery()
+    more = [repos.c.card] * ("card" in query.wants) + [repos.c.details] * bool(query.wants & {"details", "files"})
+    statement = _selected(*more, *([used().label("used")] if "used" in query.wants else []), these.c.place)
+    statement = statement.join(these, these.c.id == repos.c.id)
     with stores.database.reading() as connection:
         rows = connection.execute(statement.order_by(*order).limit(size + 1)).all()
         shown = rows[:size]
-        found = [_about(row, _files(connection, row.id, row.main) if "files" in query.wants else ()) for row in shown]
+        found = [_about(row, _files(connection, row, row.main) if "files" in query.wants else ()) for row in shown]
     return Page(found, _cursor(shown[-1].place, shown[-1].id) if len(rows) > size else None)
 
 

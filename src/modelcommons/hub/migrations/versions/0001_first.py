@@ -154,10 +154,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_repos")),
         sa.UniqueConstraint("kind", "owner_id", "key", name=op.f("uq_repos_kind_owner_id_key")),
     )
-    op.create_index("ix_repos_kind_private", "repos", ["kind", "private"], unique=False)
+    op.create_index("ix_repos_kind_created", "repos", ["kind", "created"], unique=False)
+    op.create_index("ix_repos_kind_updated", "repos", ["kind", "updated"], unique=False)
     op.create_index(op.f("ix_repos_owner_id"), "repos", ["owner_id"], unique=False)
     op.create_index(op.f("ix_repos_pipeline_tag"), "repos", ["pipeline_tag"], unique=False)
-    op.create_index(op.f("ix_repos_updated"), "repos", ["updated"], unique=False)
     op.create_table(
         "sessions",
         sa.Column("sha256", sa.String(), nullable=False),
