@@ -136,14 +136,10 @@ def _refs(connection: Connection, report: Report, graph: reach.Graph, repo_id: i
     if "refs/heads/main" not in graph.refs:
         report.add("missing", f"refs/heads/main of {name}", "every repository has it")
     table = tables.discussions
-    rows = connection.execute(
-        select(table.c.num, table.c.merged, table.c.pull_request).where(table.c.repo_id == repo_id)
-    )
+    rows = connection.execute(select(table.c.num, table.c.pull_request).where(table.c.repo_id == repo_id))
     for row in rows:
         if row.pull_request and f"refs/pr/{row.num}" not in graph.refs:
             report.add("missing", f"refs/pr/{row.num} of {name}", "a proposal has it")
-        if row.merged and graph.types.get(row.merged) != COMMIT:
-            report.add("missing", f"commit {row.merged} in {name}", f"proposal {row.num} was merged by it")
 
 
 def _pointers(

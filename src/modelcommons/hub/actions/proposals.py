@@ -70,13 +70,21 @@ def changes(stores: Stores, opened: Opened, proposal: Discussion, *, diff: bool)
     repo_id = opened.repo.id
     with stores.database.reading() as connection:
         if proposal.merged:
-            before = history.commit(connection, repo_id, proposal.merged).parents[0]
-            return Changes([], history.diff(connection, repo_id, before, proposal.merged) if diff else None)
+            return Changes([], _merged(connection, repo_id, proposal.merged) if diff else None)
         ours = history.resolve(connection, repo_id, proposal.base)
         theirs = history.resolve(connection, repo_id, branch(proposal.num))
         conflicts = history.conflicts(connection, repo_id, ours, theirs)
         base = history.merge_base(connection, repo_id, ours, theirs) or ours
         return Changes(conflicts, history.diff(connection, repo_id, base, theirs) if diff else None)
+
+
+def _merged(connection: Connection, repo_id: int, commit: str) -> str | None:
+    """What a merge brought; None where main was squashed since and gc has taken the commit."""
+    try:
+        history.resolve(connection, repo_id, commit)
+    except RevisionNotFound:
+        return None
+    return history.diff(connection, repo_id, history.commit(connection, repo_id, commit).parents[0], commit)
 
 
 def _may_read(stores: Stores, opened: Opened) -> bool:
