@@ -256,22 +256,26 @@ def _v0(request: Request, opened: Opened, body: IO[bytes]) -> Iterator[bytes]:
     if not wants:
         return
     haves: list[str] = []
-    done = False
+    done = asked = False
     for line in lines:
         word, _, rest = (line or b"").partition(b" ")
         if word == b"have":
             haves.append(_oid(rest))
         done = done or word == b"done"
+        asked = asked or done or line is None
     at = doors.stores(request)
     wish = _limited(Wish(wants, haves, frozenset(shallow), depth, "include-tag" in able))
     common = git.negotiate(at, opened, wish)
     first = b""
     if depth is not None:
         first += b"".join(_boundary(common)) + FLUSH
-    if "multi_ack_detailed" in able:
+    if asked and "multi_ack_detailed" in able:
         first += b"".join(packet(f"ACK {oid} common\n") for oid in common.haves)
         if common.haves and not done:
             first += packet(f"ACK {common.haves[-1]} ready\n")
+    if not asked:  # the first question of a shallow clone: only where its history will begin
+        yield first
+        return
     if not done:
         yield first + packet("NAK\n")
         return
