@@ -181,18 +181,27 @@ class LocalBlobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # every folder is there, and durable, before the first blob: a blob whose folder a power cut takes is lost
+        self._durable: set[Path] = set()  # folders of which this process has seen to it that no power cut takes them
         for room in (*ROOMS, PARTS, "incoming"):
             (folder / room).mkdir(parents=True, exist_ok=True)
-        for room in ROOMS:
-            for number in range(256):
-                (folder / room / f"{number:02x}").mkdir(exist_ok=True)
-            _sync_folder(folder / room)
         _sync_folder(folder)
         _sync_folder(folder.parent)
 
+    def place(self, key: str) -> Path:
+        """Where the blob is to lie, in a folder that is durable: without its folder a blob would be lost too.
+
+        A folder that is there may have been made by another process a moment ago, so that it is there does not do.
+        """
+        path = self._path(key)
+        if path.parent not in self._durable:
+            path.parent.mkdir(exist_ok=True)
+            _sync_folder(path.parent.parent)
+            if not key.startswith(PARTS):  # those come and go
+                self._durable.add(path.parent)
+        return path
+
     def incoming(self, key: str, *, size: int | None = None, hashed: bool = True) -> Incoming:
-        return _LocalIncoming(self.folder, key, hashed)
+        return _LocalIncoming(self, key, hashed)
 
     def has(self, key: str) -> bool:
         return self._path(key).is_file()
@@ -264,10 +273,10 @@ class LocalBlobs:
 class _LocalIncoming:
     """A file in `incoming/` under a random name."""
 
-    def __init__(self, folder: Path, key: str, hashed: bool) -> None:
+    def __init__(self, store: LocalBlobs, key: str, hashed: bool) -> None:
         self.size = 0
-        self._target = folder / key
-        self._path = folder / "incoming" / secrets.token_hex(16)
+        self._store, self._key = store, key
+        self._path = store.folder / "incoming" / secrets.token_hex(16)
         self._digest = hashlib.sha256() if hashed else None
         self._begun = 0  # bytes that the kernel was asked to begin to write
         try:
@@ -301,11 +310,9 @@ class _LocalIncoming:
             os.fsync(self._fd)
             os.close(self._fd)
             self._fd = -1
-            if self._target.parent.parent.name == PARTS:
-                self._target.parent.mkdir(exist_ok=True)
-                _sync_folder(self._target.parent.parent)
-            os.replace(self._path, self._target)  # over the same bytes, where they are there already
-            _sync_folder(self._target.parent)
+            target = self._store.place(self._key)
+            os.replace(self._path, target)  # over the same bytes, where they are there already
+            _sync_folder(target.parent)
         except OSError as error:
             self.discard()
             raise _failed(error) from error
