@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,15 @@ from typing import Any
 from asking import Answer, ask_now
 from hubs import Clock, new_database
 from served import people
-from sqlalchemy import select
+from xorbs import File, shard
 
-from modelcommons.hub import blobs, names, tables
-from modelcommons.hub.actions import accounts, lifecycle, uploads
+from modelcommons.hub import names, tickets
+from modelcommons.hub.actions import accounts, lifecycle, repos, uploads
+from modelcommons.hub.actions.repos import Opened
 from modelcommons.hub.app import Hub, make
-from modelcommons.hub.database import insert_new
-from modelcommons.hub.permissions import Principal
+from modelcommons.hub.permissions import Ability, Principal
 from modelcommons.hub.settings import Settings
 from modelcommons.hub.stores import Stores
-from modelcommons.hub.tables import files
 
 
 @dataclass
@@ -78,47 +78,58 @@ class World:
         headers = [("content-type", "application/x-ndjson")]
         return self._good(self.ask(who, "POST", f"{repo}/commit/{revision}{query}", body, headers=headers))
 
-    def large(self, who: str, repo: str, path: str, data: bytes) -> str:
-        """A large file: its bytes in the store, its claim, its pointer in a commit; its sha256."""
-        sha256 = keep(self.stores, data)
-        kind, name = repo.split("/")[2].removesuffix("s"), repo.split("/", 3)[3]
-        with self.stores.database.writing() as connection:
-            uploads.claim(connection, repo_id(self.stores, kind, name), sha256, self.clock())
+    def opened(self, who: str, repo: str, ability: Ability = "write") -> Opened:
+        kind, owner, name = repo.removeprefix("/api/").replace("s/", "/", 1).split("/")
+        found = next(one for one in names.KINDS if one == kind)
+        return repos.open_repo(self.stores, self.principal(who), names.repo_id(found, owner, name), ability)
+
+    def upload(self, who: str, repo: str, data: bytes) -> str:
+        """By LFS; the sha256."""
+        stores, sha256 = self.stores, hashlib.sha256(data).hexdigest()
+        asked = [uploads.Asked(sha256, len(data))]
+        [answer] = uploads.batch_upload(stores, self.opened(who, repo), asked, multipart=False)
+        if answer.upload:
+            ticket = tickets.read(stores.secret, answer.upload, self.clock())
+            with uploads.incoming_file(stores, ticket) as incoming:
+                incoming.write(data)
+                uploads.keep_file(stores, ticket, incoming)
+        return sha256
+
+    def upload_xet(self, who: str, repo: str, file: File) -> str:
+        """By Xet: every xorb, then the shard; the sha256."""
+        stores, opened = self.stores, self.opened(who, repo)
+        ticket = tickets.read(stores.secret, uploads.ticket(stores, opened, "xet-write", "write", 3600), self.clock())
+        for xorb in {xorb for xorb, _, _ in file.pieces}:
+            with uploads.XorbUpload(stores, ticket, xorb.name) as upload:
+                upload.write(xorb.body())
+                upload.keep()
+        uploads.keep_shard(stores, ticket, io.BytesIO(shard([file])))
+        return file.sha256
+
+    def point(self, who: str, repo: str, path: str, sha256: str, size: int, revision: str = "main") -> Answer:
+        """A commit of a pointer to a large file."""
         lines = [
-            {"key": "header", "value": {"summary": "a large file", "description": ""}},
-            {"key": "lfsFile", "value": {"path": path, "algo": "sha256", "oid": sha256, "size": len(data)}},
+            {"key": "header", "value": {"summary": f"Add {path}", "description": ""}},
+            {"key": "lfsFile", "value": {"path": path, "algo": "sha256", "oid": sha256, "size": size}},
         ]
         body = "\n".join(json.dumps(line) for line in lines).encode()
         headers = [("content-type", "application/x-ndjson")]
-        self._good(self.ask(who, "POST", f"{repo}/commit/main", body, headers=headers))
+        return self.ask(who, "POST", f"{repo}/commit/{revision}", body, headers=headers)
+
+    def large(self, who: str, repo: str, path: str, data: bytes | File) -> str:
+        """A large file, by LFS or by Xet, with its commit."""
+        if isinstance(data, bytes):
+            sha256, size = self.upload(who, repo, data), len(data)
+        else:
+            sha256, size = self.upload_xet(who, repo, data), len(data.data)
+        self._good(self.point(who, repo, path, sha256, size))
         return sha256
 
 
-def keep(stores: Stores, data: bytes) -> str:
-    """Bytes in the store with their row, as an upload leaves them; the sha256."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    with stores.blobs.incoming(blobs.file_key(sha256), size=len(data)) as incoming:
-        incoming.write(data)
-        incoming.keep()
-    with stores.database.writing() as connection:
-        insert_new(connection, files, [{"sha256": sha256, "size": len(data), "created": stores.now()}])
-    return sha256
-
-
-def repo_id(stores: Stores, kind: str, name: str) -> int:
-    owner, _, short = name.partition("/")
-    with stores.database.reading() as connection:
-        found = connection.execute(
-            select(tables.repos.c.id)
-            .join(tables.accounts, tables.accounts.c.id == tables.repos.c.owner_id)
-            .where(tables.repos.c.kind == kind, tables.accounts.c.name == owner, tables.repos.c.name == short)
-        ).scalar_one()
-    return int(found)
-
-
 @contextmanager
-def world(folder: Path, **given: Any) -> Iterator[World]:
-    with new_database() as database:
+def world(folder: Path, *, sqlite: bool = False, **given: Any) -> Iterator[World]:
+    """Args: sqlite: whatever database the other tests are on."""
+    with nullcontext("") if sqlite else new_database() as database:
         clock = Clock()
         settings = Settings(folder=folder, database=database, **given)
         tokens = people(settings)

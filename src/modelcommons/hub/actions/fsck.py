@@ -6,12 +6,14 @@ import hashlib
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select
+from sqlalchemy.exc import DBAPIError
 
-from modelcommons.errors import CommonsError
+from modelcommons.errors import CommonsError, StoreFailed
 from modelcommons.hub import blobs, tables, xet
 from modelcommons.hub.actions import reach, uploads
 from modelcommons.hub.blobs import Extent
@@ -64,17 +66,28 @@ def check(stores: Stores, *, content: bool = True, tell: Tell = lambda line: Non
     # blobs are listed before rows are read: what is uploaded meanwhile has its row by then
     keys = {key for key, _, _ in stores.blobs.keys()}  # noqa: SIM118 - it is no dict
     tell("the database")
-    _database(stores, report)
+    with _readable(report, "the database"):
+        _database(stores, report)
     for repo_id, name in _repositories(stores):
         tell(name)
-        with stores.database.reading() as connection:
+        with _readable(report, name), stores.database.reading() as connection:
             _repository(connection, report, repo_id, name)
     tell(f"{len(keys):,} blobs")
-    _xorbs(stores, report, content)
-    _files(stores, report, content)
-    _blobs(stores, report, keys)
+    with _readable(report, "the tables of xorbs and files"):
+        _xorbs(stores, report, content)
+        _files(stores, report, content)
+        _blobs(stores, report, keys)
     report.seconds = time.monotonic() - began
     return report
+
+
+@contextmanager
+def _readable(report: Report, thing: str) -> Iterator[None]:
+    """A database that is damaged itself ends one part of the work, not all of it."""
+    try:
+        yield
+    except (StoreFailed, DBAPIError) as error:
+        report.add("damaged", thing, f"the database cannot read its rows: {error.__cause__ or error}"[:500])
 
 
 # --- the database ---------------------------------------------------------------------------------------------------
@@ -146,15 +159,12 @@ def _pointers(
     connection: Connection, report: Report, graph: reach.Graph, reached: set[str], repo_id: int, name: str
 ) -> None:
     """Every pointer leads to a file of the right size that this repository may read."""
-    held = dict(
-        connection.execute(
-            select(claims.c.sha256, files.c.size)
-            .outerjoin(files, files.c.sha256 == claims.c.sha256)
-            .where(claims.c.repo_id == repo_id)
-        )
-        .tuples()
-        .all()
+    rows = connection.execute(
+        select(claims.c.sha256, files.c.size)
+        .outerjoin(files, files.c.sha256 == claims.c.sha256)
+        .where(claims.c.repo_id == repo_id)
     )
+    held = {row.sha256: row.size for row in rows}
     for oid, pointer in sorted(graph.pointers.items()):
         if oid not in reached:
             continue

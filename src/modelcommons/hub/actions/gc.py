@@ -5,8 +5,8 @@ What has been condemned for the whole grace, and is still named by nobody, is re
 nobody else writes (`Database.alone`), after it was asked again there. So a writer who built on it has either committed,
 and is seen, or begins after, and finds it gone, and fails before anything was acknowledged.
 
-What only condemned things name is condemned with them, so that a branch, its commits, their large files and the bytes of
-these have one grace together. It is removed only after what names it: nothing ever names what is not there.
+What only condemned things name is condemned with them, so that a branch, its commits, their large files and their bytes
+have one grace together. It is removed only after what names it: nothing ever names what is not there.
 """
 
 from __future__ import annotations
