@@ -4,7 +4,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CLIENTS := 1.18.0 1.33.0 2.4.0
-DEMO := digits python-docs sunspots
 
 .PHONY: help demo test test-clients check bench
 .DEFAULT_GOAL := help
@@ -12,13 +11,8 @@ DEMO := digits python-docs sunspots
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
-demo: $(READY)  ## three recipes on real data that is already here, and a check of every number they print
-	@set -e; for name in $(DEMO); do \
-	  echo; echo "$$ commons run recipes/$$name.yaml"; \
-	  $(BIN)/commons run recipes/$$name.yaml --folder runs/demo-$$name; \
-	  echo "$$ commons verify runs/demo-$$name --level infer"; \
-	  $(BIN)/commons verify runs/demo-$$name --level infer; \
-	done
+demo: $(READY)  ## three recipes on data that is already here, published to a hub, fetched back, every number checked
+	$(BIN)/python demo.py
 
 test: $(READY)  ## all tests, on two processes of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
