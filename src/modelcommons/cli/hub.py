@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modelcommons.cli.hub_operations import operations
 from modelcommons.cli.output import show, table
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ org = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Organisatio
 token = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Access tokens: add, list, revoke.")
 for name, group in (("user", user), ("org", org), ("token", token)):
     hub.add_typer(group, name=name)
+hub.add_typer(operations)
 
 Folder = Annotated[Path | None, typer.Option(help="The hub's folder.", show_default=False)]
 Database = Annotated[str | None, typer.Option(help="postgresql://...; SQLite in the folder if not given.")]
