@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from modelcommons.errors import CommonsError, HubError, RepoNotFound, TooMany, Unprocessable
+from modelcommons.errors import CommonsError, Gated, HubError, RepoNotFound, TooMany, Unprocessable
 from modelcommons.hub.actions.repos import Moved
 from modelcommons.hub.logs import LOG
 
@@ -30,12 +30,13 @@ def response(error: HubError, *, signed_in: bool = True, agent: str = "") -> Res
     """JSON for people, `X-Error-Code` for clients.
 
     Args:
-        signed_in: whether the person was known: a repository that is not there is 404 for them and 401 for others.
+        signed_in: whether the person was known: a repository that is not there is 404 for them and 401 for others; a
+            gated one 403 and 401.
         agent: what the client calls itself: git asks for a password only where it is told Basic, and browsers would
             open a window of their own.
     """
     message = str(error)
-    status = 401 if isinstance(error, RepoNotFound) and not signed_in else error.status
+    status = 401 if isinstance(error, RepoNotFound | Gated) and not signed_in else error.status
     told = {"X-Error-Message": _latin(message)}
     if error.code:
         told["X-Error-Code"] = error.code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from modelcommons.errors import BadRequest
 from modelcommons.hub import names
@@ -37,7 +37,7 @@ class Hidden(Strict):
     """How clients say who may see it: new ones by `visibility`, those before 2.0 by `private`."""
 
     visibility: str | None = None
-    private: bool | None = None
+    private: StrictBool | None = None
 
     def is_private(self) -> bool | None:
         """None where nothing is said.
