@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import httpx2
 from sqlalchemy import create_engine, make_url, text
 
 from modelcommons.hub.actions import accounts
-from modelcommons.hub.app import Hub, make
+from modelcommons.hub.app import Hub, assemble
 from modelcommons.hub.settings import Settings, load
 from modelcommons.hub.stores import Stores, open_stores
 
@@ -88,13 +89,18 @@ class Site:
         return self.closing.enter_context(made)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Template:
     """A folder, and a database where there is PostgreSQL, with the people in it; copied for each test."""
 
     folder: Path
     database: str
     tokens: dict[str, str]
+
+    @cached_property
+    def app(self) -> Hub:
+        """Made once, as two hundred routes take a while; each hub in this process puts its own stores into it."""
+        return assemble(None)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -141,15 +147,16 @@ def copied(template: Template, folder: Path, **given: Any) -> Iterator[Settings]
 
 @contextmanager
 def make_site(template: Template, folder: Path, **given: Any) -> Iterator[Site]:
-    """A hub in this process with settings of its own."""
-    clock = Clock()
+    """A hub in this process with settings of its own; the last one made answers, until its block ends."""
+    clock, app = Clock(), template.app
     with copied(template, folder, **given) as settings:
-        app = make(settings, clock)
+        before, app.state.stores = app.state.stores, open_stores(settings, clock)
         made = Site(app, app.state.stores, template.tokens, clock)
         try:
             with made.closing:
                 yield made
         finally:
+            app.state.stores = before
             made.stores.database.close()
 
 

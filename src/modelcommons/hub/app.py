@@ -80,8 +80,13 @@ def make(settings: Settings, now: Callable[[], float] = time.time) -> Hub:
     Raises:
         UsageError: the folder, the database or the bucket cannot be used as they are.
     """
+    return assemble(open_stores(settings, now))
+
+
+def assemble(stores: Stores) -> Hub:
+    """Every door, over these stores."""
     app = Hub(
-        open_stores(settings, now),
+        stores,
         title="Model Commons hub",
         version=modelcommons.__version__,
         # the description of the API goes through a door like everything else

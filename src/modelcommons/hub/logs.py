@@ -8,7 +8,6 @@ import sys
 import traceback
 from datetime import UTC, datetime
 
-LEVELS = ("debug", "info", "warning", "error")
 LOG = logging.getLogger("modelcommons.hub")
 
 

@@ -13,7 +13,12 @@ import platformdirs
 from modelcommons.errors import UsageError
 
 PREFIX = "COMMONS_HUB_"
-DAY_S = 86_400
+LEVELS = ("debug", "info", "warning", "error")
+RANGES: dict[str, tuple[float, float]] = {
+    "port": (0, 65_535), "workers": (1, 64), "header_s": (0.1, 3600), "idle_s": (0.1, 3600), "stop_s": (1, 3600),
+    "regular_bytes": (0, 64 << 20), "body_bytes": (1 << 10, 1 << 40), "file_bytes": (1, 1 << 50),
+    "grace_days": (1 / 24, 3650),  # what was uploaded a moment ago may be about to be named
+}  # fmt: skip
 
 
 def _folder() -> Path:
@@ -120,7 +125,22 @@ def load(environment: Mapping[str, str] | None = None, **given: Any) -> Settings
             raise UsageError(f"{variable} is not a setting. `commons hub settings` lists them.")
         name = known[variable]
         values[name] = _read(variable, environment[variable], kinds[name])
-    return Settings(**values | {name: value for name, value in given.items() if value is not None})
+    return _checked(Settings(**values | {name: value for name, value in given.items() if value is not None}))
+
+
+def _checked(settings: Settings) -> Settings:
+    for name, (low, high) in RANGES.items():
+        if not low <= getattr(settings, name) <= high:  # nor is nan
+            _refuse(name, f"a number from {low:g} to {high:g}", getattr(settings, name))
+    if settings.log_level not in LEVELS:
+        _refuse("log_level", "debug, info, warning or error", settings.log_level)
+    if settings.url and not settings.url.startswith(("http://", "https://")):
+        _refuse("url", "an address that begins with https:// or http://", settings.url)
+    return settings
+
+
+def _refuse(name: str, expected: str, value: object) -> None:
+    raise UsageError(f"{PREFIX}{name.upper()}: expected {expected}, got {str(value)[:80]!r}.")
 
 
 def _read(variable: str, text: str, kind: type) -> Any:

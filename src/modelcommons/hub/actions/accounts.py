@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, or_, select, update
 
 from modelcommons.errors import BadRequest, Conflict, Forbidden, Missing, TooMany, Unauthorized
 from modelcommons.hub import names
@@ -41,7 +41,7 @@ MAX_ATTEMPTS = 10
 INVALID = "Invalid credentials in Authorization header"  # huggingface_hub looks for these words
 
 # made once: every request asks one of these
-TOKENS = select(
+TOKENS: Select[Any] = select(
     tokens.c.id, tokens.c.name.label("token"), tokens.c.role, tokens.c.scopes, tokens.c.expires, tokens.c.used,
     accounts.c.id.label("user_id"), accounts.c.name, accounts.c.admin, accounts.c.suspended,
 ).join(accounts, accounts.c.id == tokens.c.user_id)  # fmt: skip
