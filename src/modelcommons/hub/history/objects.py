@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from dulwich.objects import ObjectID, parse_tree, serialize_tree, sorted_tree_items
+from dulwich.objects import parse_tree
 from sqlalchemy import Connection, case, select
 
 from modelcommons.errors import EntryNotFound, StoreFailed
@@ -154,11 +154,19 @@ def pointer(data: bytes) -> Pointer | None:
     return Pointer(sha256, int(size))
 
 
+def in_order(entries: dict[str, Entry]) -> dict[str, Entry]:
+    """The same in git's order: a folder sorts as if its name ended in a slash."""
+
+    def key(item: tuple[str, Entry]) -> bytes:
+        return item[0].encode() + (b"/" if item[1].mode == FOLDER else b"")
+
+    return dict(sorted(entries.items(), key=key))
+
+
 def tree_bytes(entries: dict[str, Entry]) -> bytes:
-    """A tree as git writes it, in git's order: a folder sorts as if its name ended in a slash."""
-    raw = {name.encode(): (one.mode, ObjectID(one.oid.encode())) for name, one in entries.items()}
-    items = [(one.path, one.mode, one.sha) for one in sorted_tree_items(raw, False)]
-    return b"".join(serialize_tree(items))
+    """A tree as git writes it."""
+    lines = [b"%o %s\0" % (one.mode, name.encode()) + bytes.fromhex(one.oid) for name, one in in_order(entries).items()]
+    return b"".join(lines)
 
 
 def read_tree(data: bytes) -> dict[str, Entry]:
@@ -325,8 +333,13 @@ def tree(connection: Connection, repo_id: int, oid: str) -> dict[str, Entry]:
     found: dict[str, Entry] | None = kept.get(("tree", repo_id, oid))
     if found is None:
         found = read_tree(read(connection, repo_id, oid, TREE))
-        kept.put(("tree", repo_id, oid), found, 200 + 300 * len(found))
+        remember_tree(connection, repo_id, oid, found)
     return found
+
+
+def remember_tree(connection: Connection, repo_id: int, oid: str, entries: dict[str, Entry]) -> None:
+    """`entries` in git's order. That it is remembered says nothing of whether it is there: `types` asks that."""
+    cache(connection).put(("tree", repo_id, oid), entries, 200 + 300 * len(entries))
 
 
 def commit(connection: Connection, repo_id: int, oid: str) -> Commit:
@@ -349,10 +362,10 @@ def metas(connection: Connection, repo_id: int, oids: Iterable[str]) -> dict[str
             found[oid] = known
         else:
             unknown[oid] = None
-    small = case((git_objects.c.size <= POINTER_BYTES, git_objects.c.packed), else_=None)
     for some in batches(unknown):
+        small = case((git_objects.c.size <= POINTER_BYTES, git_objects.c.packed), else_=None).label("packed")
         rows = connection.execute(
-            select(git_objects.c.oid, git_objects.c.size, small.label("packed")).where(
+            select(git_objects.c.oid, git_objects.c.size, small).where(
                 git_objects.c.repo_id == repo_id, git_objects.c.type == BLOB, git_objects.c.oid.in_(some)
             )
         )

@@ -21,7 +21,7 @@ from modelcommons.hub.tables import git_objects
 
 OFFSET_DELTA, ID_DELTA = 6, 7
 
-MAX_OBJECTS = 500_000  # of one push
+MAX_OBJECTS = 200_000  # of one push; each has its place in memory
 MAX_TOTAL = 2 << 30  # bytes of its objects, unpacked
 MAX_SIZE = {COMMIT: 1 << 20, TREE: 4 << 20, BLOB: 10 << 20, TAG: 1 << 20}  # bytes of one object
 MAX_DELTA = 16 << 20  # bytes of one delta

@@ -66,11 +66,22 @@ def listing(
 
 
 def _walk(connection: Connection, repo_id: int, tree: str, prefix: str, recursive: bool) -> Iterator[Node]:
-    lines = [(prefix + name, one) for name, one in objects.tree(connection, repo_id, tree).items()]
-    for node in _nodes(connection, repo_id, lines):
+    for node in _level(connection, repo_id, tree, prefix):
         yield node
         if recursive and node.kind == "directory":
             yield from _walk(connection, repo_id, node.oid, f"{node.path}/", recursive)
+
+
+def _level(connection: Connection, repo_id: int, tree: str, prefix: str) -> list[Node]:
+    """One folder where it hangs; of a large repository a commit changes few, and the others are remembered."""
+    kept = objects.cache(connection)
+    key = ("level", repo_id, f"{tree} {prefix}")
+    found: list[Node] | None = kept.get(key)
+    if found is None:
+        lines = [(prefix + name, one) for name, one in objects.tree(connection, repo_id, tree).items()]
+        found = _nodes(connection, repo_id, lines)
+        kept.put(key, found, 200 + (300 + len(prefix)) * len(found))
+    return found
 
 
 def _nodes(connection: Connection, repo_id: int, lines: list[tuple[str, Entry]]) -> list[Node]:

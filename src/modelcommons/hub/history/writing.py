@@ -146,6 +146,7 @@ class Draft:
     def _tree(self, entries: dict[str, Entry]) -> str:
         packed = objects.pack(TREE, objects.tree_bytes(entries))
         self.new.append(packed)
+        objects.remember_tree(self.connection, self.repo_id, packed.oid, objects.in_order(entries))
         return packed.oid
 
 

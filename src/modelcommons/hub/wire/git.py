@@ -279,8 +279,8 @@ def _v0(request: Request, opened: Opened, body: IO[bytes]) -> Iterator[bytes]:
     if not done:
         yield first + packet("NAK\n")
         return
+    pack = git.pack(at, opened, wish, common)  # before anything is said, so that it can still be refused
     yield first + packet(f"ACK {common.haves[-1]}\n" if common.haves else "NAK\n")
-    pack = git.pack(at, opened, wish, common)
     yield from banded(1, pack) if "side-band-64k" in able else pack
     if "side-band-64k" in able:
         yield FLUSH
@@ -353,8 +353,9 @@ def _fetch(request: Request, opened: Opened, arguments: list[bytes]) -> Iterator
         first += packet("ready\n") + DELIMITER
     if boundary := list(_boundary(common)):
         first += packet("shallow-info\n") + b"".join(boundary) + DELIMITER
+    pack = git.pack(at, opened, wish, common)
     yield first + packet("packfile\n")
-    yield from banded(1, git.pack(at, opened, wish, common))
+    yield from banded(1, pack)
     yield FLUSH
 
 
