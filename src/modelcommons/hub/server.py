@@ -166,6 +166,7 @@ class Connection(HttpToolsProtocol):
         """What a client is told whose head cannot be read; after it nothing is read from the connection."""
         refusal = self.refusal or Refusal(400, "Expected a request in HTTP/1.1, and could not read what came.")
         self.refusal = refusal
+        self.in_message, self.head_since = False, self.loop.time()  # so long it has to take this answer
         if self.transport.is_closing() or (self.cycle is not None and self.cycle.response_started):
             self.transport.close()
             return
