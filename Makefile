@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CLIENTS := 1.18.0 1.33.0 2.4.0
 
-.PHONY: help demo test test-clients check bench
+.PHONY: help demo test test-clients test-postgres test-scale check bench
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -19,6 +19,13 @@ test: $(READY)  ## all tests, on two processes of one thread each
 
 test-clients: $(READY) $(CLIENTS:%=.clients/%/ready)  ## the hub by three versions of huggingface_hub, each in .clients/
 	OMP_NUM_THREADS=1 COMMONS_TEST_CLIENTS=1 $(BIN)/python -m pytest -q tests/hub/clients
+
+test-postgres: $(READY)  ## the hub's tests again, on a PostgreSQL of Debian's that starts and ends with them
+	OMP_NUM_THREADS=1 ON_POSTGRES="-c fsync=off" tests/hub/scale/on-postgres \
+		$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/hub
+
+test-scale: $(READY)  ## two hubs over one PostgreSQL and one S3 bucket (Debian's Swift), one killed under load
+	tests/hub/scale/on-postgres tests/hub/scale/on-s3 $(BIN)/python -m pytest -q tests/hub/scale
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
