@@ -183,7 +183,13 @@ def _sqlite(path: Path) -> Database:
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Inserts the rows whose key is not there yet; says how many, where there is one row."""
+    """Inserts the rows whose key is not there yet; says how many, where one row was given."""
+    # a driver counts what one statement did, not what many did; and SQLAlchemy forgets it where it asked for new keys
+    given = rows[0] if len(rows) == 1 else rows
+    counted = {"preserve_rowcount": True}
     if connection.dialect.name == "sqlite":
-        return connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows).rowcount
-    return connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows).rowcount
+        statement = sqlite.insert(table).on_conflict_do_nothing()
+        return connection.execute(statement, given, execution_options=counted).rowcount
+    return connection.execute(
+        postgresql.insert(table).on_conflict_do_nothing(), given, execution_options=counted
+    ).rowcount
