@@ -213,7 +213,8 @@ def test_what_is_forbidden_is_refused(hub: Served) -> None:
         )
 
     with ThreadPoolExecutor(32) as pool:
-        assert not [text for text in pool.map(one, FORBIDDEN.items()) if text]
+        wrong = [text for text in pool.map(one, FORBIDDEN.items()) if text]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_what_is_odd_does_no_harm(hub: Served) -> None:
@@ -224,7 +225,8 @@ def test_what_is_odd_does_no_harm(hub: Served) -> None:
         return ""
 
     with ThreadPoolExecutor(32) as pool:
-        assert not [text for text in pool.map(one, ODD.items()) if text]
+        wrong = [text for text in pool.map(one, ODD.items()) if text]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_a_pipeline_is_answered_in_order(hub: Served) -> None:
@@ -312,7 +314,8 @@ def test_slow_bodies_are_closed(hub: Served) -> None:
 
 def test_connections_that_say_nothing_are_closed(hub: Served) -> None:
     """Connected, and not a byte; and a second request that never begins after the first."""
-    for data in (b"", LINE + HOST + END):
+
+    def wait(data: bytes) -> None:
         with socket.create_connection(("127.0.0.1", hub.port), timeout=60) as connection:
             connection.sendall(data)
             try:
@@ -320,6 +323,9 @@ def test_connections_that_say_nothing_are_closed(hub: Served) -> None:
                     pass
             except ConnectionError:
                 pass
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(wait, (b"", LINE + HOST + END)))
 
 
 def test_it_still_serves(hub: Served, tmp_path: Path) -> None:

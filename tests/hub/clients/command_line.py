@@ -65,7 +65,7 @@ def check_upload_as_a_proposal_and_to_a_branch() -> None:
     repo = fresh()
     (WORK / "p.txt").write_text("p")
     said = hf("upload", repo, WORK / "p.txt", "p.txt", "--create-pr", who="dan")
-    assert "refs/pr/1" in said or "/discussions/1" in said or "/pull/1" in said or "/blob/" in said, said
+    assert f"{ENDPOINT}/{repo}/" in said, said
     assert "p.txt" in api().list_repo_files(repo, revision="refs/pr/1")
     api().create_branch(repo, branch="dev")
     hf("upload", repo, WORK / "p.txt", "p.txt", "--revision", "dev")

@@ -185,7 +185,7 @@ def check_collections() -> None:
     found = api().get_collection(made.slug)
     assert [item.item_id for item in found.items] == [model, data, secret]
     assert found.items[0].note == "first" and found.items[0].item_type == "model"
-    assert found.owner["name"] == "ada" and found.title == "My Best Things!" and found.last_updated
+    assert found.owner == "ada" and found.title == "My Best Things!" and found.last_updated
     for who in ("dan", "nobody"):
         assert [item.item_id for item in api(who).get_collection(made.slug).items] == [model, data]
     api().update_collection_item(made.slug, found.items[1].item_object_id, position=0, note="moved")
@@ -242,7 +242,8 @@ def check_webhooks() -> None:
     api().delete_webhook(made.id)
     with refused(status=404):
         api().get_webhook(made.id)
-    for url in ("file:///etc/passwd", "http://127.0.0.1:1/", "http://169.254.169.254/", "gopher://x/", "no url"):
+    # an address inside is refused when something is sent there: what a name leads to may change
+    for url in ("file:///etc/passwd", "gopher://x/", "http://", "http://user:secret@x/", "http://x/\r\nA: b", "no url"):
         answer = ask("POST", "/api/settings/webhooks", {"url": url, "watched": watched, "domains": ["repo"]})
         assert 400 <= answer.status < 500, (url, answer)
 
@@ -270,7 +271,13 @@ def check_an_attachment() -> None:
     (WORK / "dot.png").write_bytes(PNG)
     url = api().upload_attachment(WORK / "dot.png")
     assert url.startswith(ENDPOINT), url
-    answer = ask("GET", url.removeprefix(ENDPOINT), who="nobody")
+    path = url.removeprefix(ENDPOINT)
+    assert [ask("GET", path, who=who).status for who in ("ada", "dan", "nobody")] == [200, 404, 404]
+    private, public = fresh(number=1, private=True), fresh(number=2)
+    api().create_discussion(private, "Look", description=f"![dot]({url})")
+    assert ask("GET", path, who="dan").status == 404
+    api().create_discussion(public, "Look", description=f"![dot]({url})")
+    answer = ask("GET", path, who="nobody")
     assert answer.status == 200 and answer.body == PNG and answer.headers["content-type"] == "image/png"
     assert answer.headers["x-content-type-options"] == "nosniff"
     answer = ask("POST", "/uploads", b"<script>alert(1)</script>", headers={"Content-Type": "text/html"})

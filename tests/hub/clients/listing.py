@@ -102,8 +102,8 @@ def check_order() -> None:
     assert made == sorted(made, reverse=True)
     changed = [one.last_modified for one in api().list_models(author="guild", sort="last_modified", full=True)]
     assert changed == sorted(changed, reverse=True)
-    assert len(list(api().list_models(author="guild", sort="downloads"))) == 7
-    assert len(list(api().list_models(author="guild", sort="trending_score"))) == 7
+    assert len(list(api().list_models(author="guild", search="shelf", sort="downloads"))) == 7
+    assert len(list(api().list_models(author="guild", search="shelf", sort="trending_score"))) == 7
     assert ask("GET", "/api/models?sort=nonsense").status == 400
 
 
@@ -123,7 +123,7 @@ def check_what_comes_with_each() -> None:
 
 def check_pages() -> None:
     shelf()
-    seen, path = [], "/api/models?author=guild&limit=2&sort=createdAt&direction=-1"
+    seen, path = [], "/api/models?author=guild&search=shelf&limit=2&sort=createdAt&direction=-1"
     for _ in range(10):
         answer = ask("GET", path)
         assert answer.status == 200 and 1 <= len(answer.json()) <= 2, answer

@@ -6,18 +6,18 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from checks import Skip, api, main
+from checks import WORK, Skip, api, main
 from networks_push import small, tokenizer, weights
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 
 def check_the_network_is_the_same() -> None:
-    for repo, options in (
-        ("ada/small-bert", {}), ("ada/small-bert-sharded", {}), ("ada/small-bert-private", {"revision": "dev"}),
-        ("ada/small-bert", {"revision": "refs/pr/1"}),
+    for repo, revision, seed in (
+        ("ada/small-bert", "main", 0), ("ada/small-bert-sharded", "main", 0), ("ada/small-bert-private", "dev", 0),
+        ("ada/small-bert", "refs/pr/1", 1),
     ):  # fmt: skip
-        found = AutoModelForSequenceClassification.from_pretrained(repo, **options)
-        ours, theirs = small().state_dict(), found.state_dict()
+        found = AutoModelForSequenceClassification.from_pretrained(repo, revision=revision)
+        ours, theirs = small(seed).state_dict(), found.state_dict()
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours), repo
 
 
@@ -46,7 +46,9 @@ def check_a_pipeline_finds_its_task_on_the_hub() -> None:
 
 def check_a_stranger_cannot_load_what_is_private() -> None:
     try:
-        AutoConfig.from_pretrained("ada/small-bert-private", revision="dev", token=api("dan").token)
+        # a cache of his own: what ada has fetched is hers to keep
+        options = {"revision": "dev", "token": api("dan").token, "cache_dir": WORK / "dan"}
+        AutoConfig.from_pretrained("ada/small-bert-private", **options)
     except OSError:
         return
     raise AssertionError("a private network was loaded by a stranger")

@@ -156,7 +156,8 @@ def check_info() -> None:
     info = api().model_info(repo, files_metadata=True)
     assert info.id == info.modelId == repo and info.author == "ada"
     assert info.sha == api().list_repo_commits(repo)[0].commit_id
-    assert info.created_at and info.last_modified and info.last_modified >= info.created_at
+    assert info.created_at and info.last_modified, info
+    assert info.last_modified >= info.created_at, (info.created_at, info.last_modified)
     assert (info.private, info.gated, info.disabled, info.likes, info.downloads) == (False, False, False, 0, 0)
     assert info.pipeline_tag == "text-classification" and info.library_name == "transformers"
     assert {"text-classification", "transformers", "license:apache-2.0", "en", "probe-tag"} <= set(info.tags or [])
