@@ -184,12 +184,8 @@ def _sqlite(path: Path) -> Database:
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
     """Inserts the rows whose key is not there yet; says how many, where one row was given."""
-    # a driver counts what one statement did, not what many did; and SQLAlchemy forgets it where it asked for new keys
+    # a driver counts what one statement did, not what many did; and SQLAlchemy forgets it for INSERT unless asked
     given = rows[0] if len(rows) == 1 else rows
-    counted = {"preserve_rowcount": True}
-    if connection.dialect.name == "sqlite":
-        statement = sqlite.insert(table).on_conflict_do_nothing()
-        return connection.execute(statement, given, execution_options=counted).rowcount
-    return connection.execute(
-        postgresql.insert(table).on_conflict_do_nothing(), given, execution_options=counted
-    ).rowcount
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return connection.execute(insert, given).rowcount
