@@ -18,7 +18,8 @@ test: $(READY)  ## all tests, on two processes of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-clients: $(READY) $(CLIENTS:%=.clients/%/ready)  ## the hub by three versions of huggingface_hub, each in .clients/
-	OMP_NUM_THREADS=1 COMMONS_TEST_CLIENTS=1 $(BIN)/python -m pytest -q tests/hub/clients
+	OMP_NUM_THREADS=1 COMMONS_TEST_CLIENTS=1 COMMONS_TEST_LONG=1 COMMONS_TEST_EXAMPLES=50 $(BIN)/python -m pytest -q \
+	  tests/hub/clients tests/hub/test_permission_matrix.py tests/hub/test_hostile_names.py tests/hub/test_openapi.py
 
 test-postgres: $(READY)  ## the hub's tests again, on a PostgreSQL of Debian's that starts and ends with them
 	OMP_NUM_THREADS=1 ON_POSTGRES="-c fsync=off" tests/hub/scale/on-postgres \

@@ -318,8 +318,11 @@ def test_every_route_has_the_door_that_its_row_says(world: World) -> None:
 
 
 def cells(row: Row) -> Iterator[tuple[str, str, str]]:
-    """State, principal, carrier: each carrier in turn; all where no repository is named, or where all is asked for."""
-    for state in STATES if row.named else ["public"]:
+    """State, principal, carrier: every state for models, two for the other kinds, which have the same routes by the
+    same lines of code; each carrier in turn, all where no repository is named. Everything, where that is asked for.
+    """
+    states = STATES if LONG or row.kind == "model" else ["auto", "private"]
+    for state in states if row.named else ["public"]:
         for number, principal in enumerate(PRINCIPALS):
             if LONG or not row.named:
                 yield from ((state, principal, carrier) for carrier in row.carriers)
