@@ -498,26 +498,28 @@ def test_what_is_not_served_is_answered(ada: Client) -> None:
 # --- the client everybody has
 
 CLIENT = """
-import hashlib, json, os, sys
+import hashlib, json, sys
 from pathlib import Path
-from huggingface_hub._commit_api import CommitOperationAdd, _upload_xet_files
+import hf_xet
 from huggingface_hub.file_download import xet_get
 from huggingface_hub.utils import build_hf_headers
-from huggingface_hub.utils._xet import XetFileData
+from huggingface_hub.utils._xet import XetFileData, get_xet_session, xet_headers_without_auth
 
 endpoint, token, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-headers = build_hf_headers(token=token)
-added = [CommitOperationAdd(path_in_repo=one.name, path_or_fileobj=str(one)) for one in sorted(folder.glob("*.bin"))]
-_upload_xet_files(
-    additions=added, repo_type="model", repo_id="ada/big", headers=headers, endpoint=endpoint, revision="main",
-)
-print(json.dumps({one.path_in_repo: one.upload_info.sha256.hex() for one in added}), flush=True)
-for line in sys.stdin:
-    name, hash, size = line.split()
-    refresh = f"{endpoint}/api/models/ada/big/xet-read-token/main"
-    to = folder / (name + ".back")
-    xet_get(incomplete_path=to, xet_file_data=XetFileData(hash, refresh), headers=headers, expected_size=int(size))
-    print(hashlib.sha256(to.read_bytes()).hexdigest(), flush=True)
+headers, tokens = build_hf_headers(token=token), f"{endpoint}/api/models/ada/big/xet-%s-token/main"
+with get_xet_session().new_upload_commit(
+    token_refresh_url=tokens % "write", token_refresh_headers=headers,
+    custom_headers=xet_headers_without_auth(headers), progress_callback=None,
+) as commit:
+    sent = {one: commit.start_upload_file(str(one), sha256=hf_xet.COMPUTE_SHA256) for one in folder.glob("*.bin")}
+found = {}
+for one, handle in sent.items():
+    info = handle.result().xet_info
+    to = one.with_suffix(".back")
+    data = XetFileData(info.hash, tokens % "read")
+    xet_get(incomplete_path=to, xet_file_data=data, headers=headers, expected_size=one.stat().st_size)
+    found[one.name] = [info.sha256, hashlib.sha256(to.read_bytes()).hexdigest()]
+print(json.dumps(found))
 """
 
 
@@ -538,33 +540,13 @@ def test_hf_xet_and_the_hub_derive_the_same_hashes(server: Running, tmp_path: Pa
         "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": server.url, "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }  # fmt: skip
     command = [sys.executable, "-W", "ignore", "-c", CLIENT, server.url, server.tokens["ada"], str(tmp_path)]
-    with (
-        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
-        server.client("ada") as client,
-    ):
-        assert process.stdin and process.stdout
-        assert json.loads(process.stdout.readline()) == truth
-        found = [{"oid": sha256, "size": (tmp_path / name).stat().st_size} for name, sha256 in truth.items()]
-        body = {"operation": "download", "objects": found}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {name: [sha256, sha256] for name, sha256 in truth.items()}
+    objects = [{"oid": sha256, "size": (tmp_path / name).stat().st_size} for name, sha256 in truth.items()]
+    with server.client("ada") as client:
+        body = {"operation": "download", "objects": objects}
         for told in client.post("/ada/big.git/info/lfs/objects/batch", json=body).json()["objects"]:
             got = httpx2.get(told["actions"]["download"]["href"], headers={"Accept-Encoding": "gzip"})
             assert hashlib.sha256(got.content).hexdigest() == told["oid"]
             assert "content-encoding" not in got.headers
-        for name, sha256, hash, size in stored(server):
-            process.stdin.write(f"{name} {hash} {size}\n")
-            process.stdin.flush()
-            assert process.stdout.readline().strip() == sha256, name
-        process.stdin.close()
-        assert process.wait(60) == 0
-
-
-def stored(server: Running) -> list[tuple[str, str, str, int]]:
-    from modelcommons.hub.database import connect
-
-    database = connect("" if not os.environ.get("COMMONS_TEST_POSTGRES") else str(server), server.folder)
-    try:
-        with database.reading() as connection:
-            rows = connection.execute(select(tables.files.c.sha256, tables.files.c.xet_hash, tables.files.c.size)).all()
-    finally:
-        database.close()
-    return [(row.sha256[:8], row.sha256, row.xet_hash, row.size) for row in rows]
