@@ -19,7 +19,7 @@ from uvicorn import Server
 
 from modelcommons.errors import StoreFailed, UsageError
 from modelcommons.hub import server as serving
-from modelcommons.hub.settings import load
+from modelcommons.hub.settings import Settings, load
 
 OK = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -368,9 +368,12 @@ def test_the_log_tells_no_secrets(start: Start) -> None:
 
 
 def test_it_stays_on_this_machine_until_somebody_rules_it(tmp_path: Path) -> None:
+    def answers(settings: Settings) -> None:
+        raise AssertionError("it listens")
+
     for host in ("0.0.0.0", "::", "192.0.2.1", "hub.example.org"):
         with pytest.raises(UsageError, match="Nobody rules this hub yet"):
-            serving.serve(load({}, folder=tmp_path / "new", host=host, port=0), lambda settings: None)
+            serving.serve(load({}, folder=tmp_path / "new", host=host, port=0), answers)
 
 
 def test_a_port_that_is_taken_is_told_in_words(server: Running, tmp_path: Path) -> None:
