@@ -123,6 +123,9 @@ def test_access_can_be_granted_unasked_and_tells_no_address(hub: World) -> None:
         ({"status": "accepted"}, 400), ({"user": "dan", "requestId": "0" * 24, "status": "accepted"}, 400),
         ({"user": "dan", "status": "maybe"}, 422), ({"user": "dan", "status": "accepted", "rejectionReason": "x"}, 400),
         ({"user": "dan", "status": "rejected", "rejectionReason": "x" * 1000}, 422), ({}, 422),
+        ({"user": "dan", "status": "rejected", "rejectionReason": "\0"}, 422),
+        ({"user": "\0", "status": "pending"}, 422),
+        ({"requestId": "\0" * 24, "status": "accepted"}, 422),
     ],
 )  # fmt: skip
 def test_a_decision_about_nothing_is_refused(hub: World, body: dict[str, str], status: int) -> None:
@@ -143,9 +146,12 @@ def test_a_request_is_for_one_repository(hub: World) -> None:
 
 def test_answers_to_a_form_have_a_form(hub: World) -> None:
     repo = gated(hub, "ada/forms", "auto")
+    assert hub.ask("", "GET", "/api/users/%00/likes").status == 422
     for body in (b"[]", b"{", b'"a"', b'{"a": "' + b"x" * 20_000 + b'"}'):
         assert hub.ask("dan", "POST", f"{repo}/ask-access", body).status == 400
     assert hub.ask("dan", "POST", f"{hub.repo('ada/open')}/ask-access").status == 400
+    assert hub.post("dan", f"{repo}/ask-access", {"a": "\0"}) == {"status": "accepted"}
+    assert hub.get("ada", f"{repo}/user-access-request/accepted")[0]["fields"] == {"a": "\0"}
 
 
 def test_who_may_write_is_asked_apart(hub: World) -> None:

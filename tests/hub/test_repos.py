@@ -343,9 +343,10 @@ def test_a_card_is_parsed_once_for_the_same_bytes() -> None:
 
 
 def verdict(hub: World, content: str, kind: str = "model") -> tuple[int, str, str]:
+    """Status, errors and warnings."""
     answer = hub.ask("", "POST", "/api/validate-yaml", {"content": content, "repoType": kind})
-    found = answer.json()
-    return answer.status, *(" ".join(one["message"] for one in found[key]) for key in ("errors", "warnings"))
+    errors, warnings = ([one["message"] for one in answer.json()[key]] for key in ("errors", "warnings"))
+    return answer.status, " ".join(errors), " ".join(warnings)
 
 
 def test_a_good_card_is_good(hub: World) -> None:

@@ -96,6 +96,7 @@ def handle(
         raise BadRequest("Expected either user or requestId.")
     if reason is not None and (status != "rejected" or len(reason) > MAX_REASON):
         raise BadRequest(f"A reason of at most {MAX_REASON} characters goes with the status rejected only.")
+    reason = None if reason is None else names.prose(reason, "a reason", 0, MAX_REASON)
     with stores.database.writing() as connection:
         now = still(connection, opened)
         asked = (
@@ -137,7 +138,7 @@ def grant(stores: Stores, opened: Opened, user: str) -> None:
 
 def _user(connection: Connection, name: str) -> int:
     found: int | None = connection.scalar(
-        select(accounts.c.id).where(accounts.c.key == names.key(name), accounts.c.kind == "user")
+        select(accounts.c.id).where(accounts.c.key == names.key(names.account(name)), accounts.c.kind == "user")
     )
     if found is None:
         raise Missing(f"There is no user called {name[:100]}.")

@@ -74,7 +74,7 @@ def liked(stores: Stores, who: Principal, user: str) -> list[Liked]:
     owner = accounts.alias("owner")
     with stores.database.reading() as connection:
         found = connection.scalar(
-            select(accounts.c.id).where(accounts.c.key == names.key(user), accounts.c.kind == "user")
+            select(accounts.c.id).where(accounts.c.key == names.key(names.account(user)), accounts.c.kind == "user")
         )
         if found is None:
             raise Missing(f"There is no user called {user[:100]}.")

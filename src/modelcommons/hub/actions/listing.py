@@ -245,6 +245,8 @@ def find(stores: Stores, who: Principal, query: Query) -> Page:
 def _conditions(query: Query) -> list[ColumnElement[bool]]:
     if len(query.search) > MAX_SEARCH or len(query.tags) > MAX_FILTERS:
         raise BadRequest(f"Expected at most {MAX_SEARCH} characters to search for, and {MAX_FILTERS} filters.")
+    if not all(text.isprintable() for text in (query.search, query.author, query.pipeline_tag, *query.tags)):
+        raise BadRequest("Expected words to look for, got a character that cannot be seen.")
     full = func.lower(accounts.c.name + "/" + repos.c.name)
     found = [full.contains(word, autoescape=True) for word in query.search.lower().split()]
     if query.author:
@@ -325,9 +327,8 @@ def storage(stores: Stores, who: Principal, owner: str | None) -> list[Storage]:
         Forbidden: they are not in that organisation, or their token is for some repositories only.
     """
     with stores.database.reading() as connection:
-        account = connection.execute(
-            select(accounts.c.id, accounts.c.name).where(accounts.c.key == names.key(owner or who.name))
-        ).first()
+        key = names.key(names.account(owner or who.name))
+        account = connection.execute(select(accounts.c.id, accounts.c.name).where(accounts.c.key == key)).first()
         role = None if account is None or who.user_id is None else role_in(connection, who.user_id, account.id)
         if account is None or who.scopes is not None or (RANK[role] < RANK["read"] and not who.site_admin):
             raise Forbidden(f"You may not see what {(owner or who.name)[:100]} stores.")

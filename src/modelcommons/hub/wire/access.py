@@ -35,7 +35,7 @@ class Strict(BaseModel):
 class Handle(Strict):
     status: Literal["pending", "accepted", "rejected"]
     user: str | None = Field(default=None, max_length=names.MAX_NAME)
-    requestId: str | None = Field(default=None, max_length=24)  # as the client spells it
+    requestId: str | None = Field(default=None, pattern=r"^[0-9a-f]{24}$")  # as the client spells it
     rejectionReason: str | None = Field(default=None, max_length=access.MAX_REASON)
 
 
