@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from modelcommons.errors import FormatError, UnsafeFile
 from modelcommons.formats import model_folder
-from modelcommons.formats.safetensors import LARGEST_HEADER, PICKLES, check, is_pickle, refuse_pickles
+from modelcommons.formats.safetensors import LARGEST_HEADER, PICKLES, check, is_pickle, parse, refuse_pickles
 
 WEIGHTS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(5, np.int8), "none": np.zeros((0, 4))}
 
@@ -104,6 +104,12 @@ def test_a_header_that_lies_is_refused_in_a_sentence(tmp_path: Path, name: str) 
     with pytest.raises(FormatError, match=words) as caught:
         check(tmp_path / "model.safetensors")
     assert "model.safetensors" in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("header", [b"[]", b"1", b"null", b'"x"'])
+def test_a_header_that_is_no_object_is_refused_where_it_is_read_alone(header: bytes) -> None:
+    with pytest.raises(FormatError, match="JSON object"):
+        parse(header, "model.safetensors", 8 + len(header))
 
 
 @given(st.data())

@@ -209,6 +209,8 @@ HEADERS = {
     "NaN": weights(b'{"a":{"dtype":"U8","shape":[NaN],"data_offsets":[0,1]}}', b"x"),
 }
 
+HONEST = {"many empty tensors", "a name of 100,000", "a lone surrogate"}  # odd, but their numbers are right
+
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_weights_with_a_hostile_header(here: Site, name: str) -> None:
@@ -217,7 +219,7 @@ def test_weights_with_a_hostile_header(here: Site, name: str) -> None:
     assert answer.status == 200, answer
     info = get(here, "/api/models/ada/here?expand=safetensors&expand=sha")
     assert info.status == 200
-    assert name == "many empty tensors" or not info.json().get("safetensors", {}).get("total"), info.json()
+    assert name in HONEST or not info.json().get("safetensors", {}).get("total"), info.json()
     answer = get(here, "/api/models/ada/here/safetensors-metadata/model.safetensors")
     assert answer.status < 500, answer
     assert get(here, "/ada/here/resolve/main/model.safetensors").body == HEADERS[name]

@@ -106,6 +106,8 @@ def _parsed(raw: bytes, name: str) -> Header:
         values = json.loads(raw, object_pairs_hook=once)
     except (ValueError, RecursionError):
         raise FormatError(f"{name}: the header is not JSON. Get the file again.") from None
+    if not isinstance(values, dict):
+        raise FormatError(f"{name}: expected a header that is a JSON object. Get the file again.")
     metadata = values.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError(f"{name}: expected words in the header's __metadata__. Get the file again.")
