@@ -154,6 +154,8 @@ def ref_name(text: str) -> str:
         or "@{" in text
         or text == "@"
         or parts[0] == "refs"
+        or text.startswith("-")  # git would take it for an option
+        or any(DEVICES.fullmatch(part) for part in parts)  # git keeps a ref as a file, on Windows too
         or text.upper() == "HEAD"
         or OID.fullmatch(text)
     )
