@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CLIENTS := 1.18.0 1.33.0 2.4.0
 
-.PHONY: help demo test test-clients test-postgres test-scale check bench
+.PHONY: help demo test test-clients test-crash test-postgres test-scale check bench
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,6 +27,9 @@ test-postgres: $(READY)  ## the hub's tests again, on a PostgreSQL of Debian's t
 
 test-scale: $(READY)  ## two hubs over one PostgreSQL and one S3 bucket (Debian's Swift), one killed under load
 	tests/hub/scale/on-postgres tests/hub/scale/on-s3 $(BIN)/python -m pytest -q tests/hub/scale
+
+test-crash: $(READY)  ## the hub killed at every system call, power cuts, failing disks, planted faults (an hour; root)
+	OMP_NUM_THREADS=1 COMMONS_TEST_CRASH=1 $(BIN)/python -m pytest -q tests/hub/test_crash.py tests/hub/test_power_cut.py
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -1,0 +1,202 @@
+"""cutting: a real server under load on disks of its own, whose power is cut again and again.
+
+    python -m crash.cutting --cuts 5
+
+The server is stopped (SIGSTOP), its two disks are copied as they are, and it goes on; the copy is what a machine finds
+after a power cut. Of the copy the same is asked as after a kill: fsck finds nothing lost, and everything that a client
+had been told before the server was stopped is there byte for byte. It prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from crash import disks
+from crash.inline import Client, ill, in_one_thread
+from crash.run import template
+from crash.tracing import child
+from hubs import started
+
+from modelcommons.hub.app import assemble
+from modelcommons.hub.settings import load
+
+WRITERS = 3
+LARGE_B = (1, 400_000)  # bytes
+
+
+@dataclass
+class Writer(threading.Thread):
+    """A client that commits small and large files to a repository of its own, and writes down what it was told."""
+
+    url: str
+    token: str
+    name: str  # of the repository
+    seed: int
+    stopping: threading.Event
+    told: list[tuple[str, str, str]] = field(default_factory=list)  # commit, path, sha256
+    failed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def run(self) -> None:
+        draw = random.Random(self.seed)
+        headers = {"Authorization": f"Bearer {self.token}"}
+        try:
+            with httpx2.Client(base_url=self.url, headers=headers, timeout=120) as client:
+                _ok(client.post("/api/repos/create", json={"name": self.name, "type": "model"}))
+                number = 0
+                while not self.stopping.is_set():
+                    number += 1
+                    self._write(client, draw, number)
+        except Exception as error:  # of a thread; the main one raises it
+            self.failed.append(repr(error))
+
+    def _write(self, client: httpx2.Client, draw: random.Random, number: int) -> None:
+        data = draw.randbytes(draw.randint(*LARGE_B))
+        digest = hashlib.sha256(data).hexdigest()
+        path = f"{number % 40}.bin"
+        if large := number % 2 == 0:
+            asked = {"operation": "upload", "objects": [{"oid": digest, "size": len(data)}], "ref": {"name": "main"}}
+            answer = _ok(client.post(f"/ada/{self.name}.git/info/lfs/objects/batch", json=asked)).json()
+            href = answer["objects"][0]["actions"]["upload"]["href"]
+            _ok(client.put("/" + href.split("/", 3)[3], content=data))
+        else:
+            data = data[:3000]
+            digest = hashlib.sha256(data).hexdigest()
+        value = (
+            {"path": path, "algo": "sha256", "oid": digest, "size": len(data)}
+            if large
+            else {"path": path, "content": base64.b64encode(data).decode(), "encoding": "base64"}
+        )
+        lines = [{"key": "header", "value": {"summary": str(number)}}]
+        lines.append({"key": "lfsFile" if large else "file", "value": value})
+        body = "\n".join(json.dumps(line) for line in lines)
+        done = _ok(client.post(f"/api/models/ada/{self.name}/commit/main", content=body))
+        self.told.append((done.json()["commitOid"], path, digest))
+
+
+def _ok(response: httpx2.Response) -> httpx2.Response:
+    if response.status_code >= 300:
+        raise RuntimeError(f"{response.request.url}: {response.status_code} {response.text[:200]}")
+    return response
+
+
+@dataclass
+class Cutter:
+    """Takes the disks away from below a server, and looks at what is on them."""
+
+    work: Path
+    token: str
+    images: tuple[Path, Path]
+    app: Any
+    acknowledged: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def cut(self, server: int, writers: list[Writer], number: int) -> None:
+        os.kill(server, signal.SIGSTOP)
+        try:
+            copies = disks.copied(self.images, self.work, "cut")
+            # what was answered before the server was stopped is durable before it was; what comes in now is of that
+            told = {writer.name: list(writer.told) for writer in writers}
+        finally:
+            os.kill(server, signal.SIGCONT)
+        with disks.both(self.work, "cut", copies) as folder:
+            wrong = child(lambda log: self._examine(folder, told)).value
+        self.acknowledged += sum(map(len, told.values()))
+        self.problems += [f"cut {number}: {one}" for one in wrong]
+
+    def _examine(self, folder: Path, told: dict[str, list[tuple[str, str, str]]]) -> list[str]:
+        client = Client(self.app, folder, self.token)
+        wrong = ill(client)
+        for name, commits in told.items():
+            log = self._log(client, f"ada/{name}")
+            wrong += [f"{name}: the acknowledged commit {oid} is lost" for oid, _, _ in commits if oid not in log]
+            for oid, path, digest in commits:
+                got = client.read(f"/ada/{name}/resolve/{oid}/{path}")
+                if hashlib.sha256(got.body).hexdigest() != digest:
+                    wrong.append(f"{name}: {path} of {oid} is {got.status}, {len(got.body)} bytes that were not sent")
+        client.close()
+        return wrong
+
+    def _log(self, client: Client, rid: str) -> set[str]:
+        found: set[str] = set()
+        page = 0
+        while some := client.read(f"/api/models/{rid}/commits/main?p={page}&limit=100"):
+            commits = some.json() if some.status == 200 else []
+            found |= {one["id"] for one in commits}
+            if len(commits) < 100:
+                break
+            page += 1
+        return found
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cuts", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    if reason := disks.missing():
+        print(json.dumps({"skipped": reason}))
+        return 0
+    began = time.monotonic()
+    disks.private_mounts()
+    in_one_thread()
+    with tempfile.TemporaryDirectory(prefix="commons-cut-") as name:
+        work = Path(name)
+        token = template(work / "template")
+        images = disks.fill(work, work / "template", (96, 512))
+        cutter = Cutter(work, token, images, assemble(None))  # type: ignore[arg-type]
+        with disks.both(work, "hub", images) as folder:
+            _load(cutter, folder, given.cuts, given.seed)
+        shutil.rmtree(work / "template")
+    print(json.dumps({
+        "cuts": given.cuts, "acknowledged": cutter.acknowledged, "problems": cutter.problems[:60],
+        "seconds": round(time.monotonic() - began, 1),
+    }))  # fmt: skip
+    return 0
+
+
+def _load(cutter: Cutter, folder: Path, cuts: int, seed: int) -> None:
+    draw, stopping = random.Random(seed), threading.Event()
+    settings = load({}, folder=folder, port=0)
+    with started(settings, {"ada": cutter.token}) as running:
+        writers = [Writer(running.url, cutter.token, f"r{at}", seed * 100 + at, stopping) for at in range(WRITERS)]
+        for writer in writers:
+            writer.start()
+        try:
+            for number in range(1, cuts + 1):
+                before = sum(len(one.told) for one in writers)
+                # at no moment in particular, after something was acknowledged since the last cut
+                while sum(len(one.told) for one in writers) < before + 5 and not any(one.failed for one in writers):
+                    time.sleep(0.02)
+                time.sleep(draw.random() * 0.2)
+                if failed := [each for one in writers for each in one.failed]:
+                    raise RuntimeError(failed[0])
+                cutter.cut(running.process.pid, writers, number)
+        finally:
+            stopping.set()
+            for writer in writers:
+                writer.join(60)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,287 @@
+"""run: a program that hurts a hub at many points, one after the other, and says what was lost.
+
+    python -m crash.run kill --sample 100     SIGKILL before a system call
+    python -m crash.run power --sample 10     SIGKILL, and all that the disk was not made to keep is gone
+    python -m crash.run error --sample 50     a system call fails
+
+For every point a copy of the same hub, a process that does one operation on it and is stopped at the point, and another
+that opens what is left: fsck finds nothing lost; people see what they saw after the last acknowledged request, or after
+the one that was under way, whole; the client sends everything again, and all is as if nothing had happened.
+
+The process is a fork of this one, with the hub's application and no socket (inline.py): 0.2 s a point, where starting
+`commons hub serve` under strace takes 3 s and more. It prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crash import disks, faults, tracing
+from crash.inline import Client, Refused, World, ill, in_one_thread, look
+from crash.operations import OPERATIONS, Operation, small_parts
+from crash.tracing import Point, child
+
+from modelcommons.hub.actions import accounts
+from modelcommons.hub.app import Hub, assemble
+from modelcommons.hub.settings import load
+from modelcommons.hub.stores import open_stores
+
+
+@dataclass
+class Base:
+    """A hub before an operation, and what people see after each of its requests."""
+
+    operation: Operation
+    folder: Path
+    worlds: list[World]
+    kept: list[str]  # blobs at the end
+    commits: list[str]  # that were acknowledged
+    points: list[Point]
+
+
+@dataclass
+class Harness:
+    """What every run needs."""
+
+    mode: str
+    work: Path
+    app: Hub
+    token: str = ""
+    bases: list[Base] = field(default_factory=list)
+
+    def client(self, folder: Path, log: int | None = None, **given: Any) -> Client:
+        return Client(self.app, folder, self.token, log, **given)
+
+    # --- what should happen
+
+    def prepare(self, operation: Operation, template: Path) -> Base:
+        """Does the operation undisturbed: once to see what people see, once to count its calls."""
+        folder = self.work / operation.name
+        shutil.copytree(template, folder)
+
+        def before(log: int) -> None:
+            client = self.client(folder)
+            operation.before(client)
+            client.close()
+
+        child(before)
+        worlds, kept, commits = child(lambda log: self._seen(operation, self._copy(folder))).value
+        trace = self.work / "trace"
+        copy = self._copy(folder)
+        calls = child(lambda log: self._act(operation, copy, log), trace).calls
+        points = tracing.error_points(calls) if self.mode == "error" else tracing.kill_points(calls)
+        return Base(operation, folder, worlds, kept, commits, points)
+
+    def _seen(self, operation: Operation, folder: Path) -> tuple[list[World], list[str], list[str]]:
+        client = self.client(folder)
+        worlds = [self._look(operation, client)]
+        client.after = lambda: worlds.append(self._look(operation, client))
+        operation.act(client)
+        assert client.acknowledged == len(worlds) - 1
+        return worlds, self._kept(client), client.commits
+
+    def _look(self, operation: Operation, client: Client) -> World:
+        after, client.after = client.after, lambda: None
+        seen = look(client, operation.repos, operation.digests)
+        client.after = after
+        return seen
+
+    def _kept(self, client: Client) -> list[str]:
+        return sorted(key for key, _, _ in client.stores.blobs.keys())  # noqa: SIM118 - it is no dict
+
+    def _copy(self, folder: Path) -> Path:
+        copy = self.work / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        return copy
+
+    # --- what does happen
+
+    def _act(self, operation: Operation, folder: Path, log: int) -> dict[str, Any]:
+        """The operation, and where it is refused, all of it again: the hub must go on."""
+        client = self.client(folder, log)
+        try:
+            operation.act(client)
+        except Refused as refused:
+            answer, done = refused.answer, client.acknowledged
+            now = self._look(operation, client)
+            again = self.client_again(client)
+            operation.act(again)
+            return {"status": answer.status, "id": "x-request-id" in answer.headers, "done": done, "world": now}
+        return {}
+
+    def client_again(self, client: Client) -> Client:
+        client.again, client.log = True, None
+        return client
+
+    def hurt(self, base: Base, point: Point) -> tuple[int, list[str]]:
+        """One point: how many requests were acknowledged, and what is wrong afterwards."""
+        if self.mode == "power":
+            with disks.cut(self.work, base.folder) as (live, after_cut):
+                ended = self._run(base, live, point)
+                return ended.acknowledged, self._wrong(base, after_cut(), ended)
+        copy = self._copy(base.folder)
+        ended = self._run(base, copy, point)
+        return ended.acknowledged, self._wrong(base, copy, ended)
+
+    def _run(self, base: Base, folder: Path, point: Point) -> tracing.Ended:
+        trace = None if point.call == "end" else self.work / "trace"
+        return child(lambda log: self._act(base.operation, folder, log), trace, point)
+
+    def _wrong(self, base: Base, folder: Path, ended: tracing.Ended) -> list[str]:
+        """Opens what is left, in a new process."""
+        return list(child(lambda log: self._examine(base, folder, ended)).value)
+
+    def _examine(self, base: Base, folder: Path, ended: tracing.Ended) -> list[str]:
+        operation, done = base.operation, ended.acknowledged
+        client = self.client(folder)
+        wrong = ill(client)
+        seen = self._look(operation, client)
+        refused = ended.value or {}
+        if refused:
+            if refused["status"] not in (503, 507) or not refused["id"]:
+                wrong.append(f"expected 503 or 507 with a request id, got {refused['status']}")
+            if refused["world"] != base.worlds[refused["done"]]:
+                wrong.append(f"refused, and yet: {_unlike(base.worlds[refused['done']], refused['world'])}")
+            done = len(base.worlds) - 1
+        allowed = base.worlds[done : done + 2]
+        if seen not in allowed:
+            wrong.append(f"after {done} acknowledged: {_unlike(allowed[0], seen)}")
+        operation.act(self.client_again(client))
+        seen = self._look(operation, client)
+        if seen != base.worlds[-1]:
+            wrong.append(f"sent again: {_unlike(base.worlds[-1], seen)}")
+        wrong += [f"sent again: {one}" for one in ill(client)]
+        if operation.collects and self._kept(client) != base.kept:
+            wrong.append(f"collected again: {_unlike(base.kept, self._kept(client))}")
+        client.close()
+        return wrong
+
+    def unexpected(self, base: Base) -> list[str]:
+        """What is wrong where nothing was disturbed: bytes that are not what was sent, commits that no history has."""
+        seen = [one for one in base.worlds[-1].values() if isinstance(one, dict)]
+        refs = [ref for one in seen for ref in one.values() if isinstance(ref, dict)]
+        known = {oid for ref in refs for oid in ref["log"]}
+        wrong = [f"undisturbed: the acknowledged commit {oid} is lost" for oid in base.commits if oid not in known]
+        main = base.worlds[-1]["ada/one"]
+        files = main["refs/heads/main"]["files"] if isinstance(main, dict) else {}
+        wrong += [
+            f"undisturbed: {path} is {files.get(path)}"
+            for path, data in base.operation.expected
+            if files.get(path) != hashlib.sha256(data).hexdigest()
+        ]
+        return wrong
+
+
+def _unlike(expected: Any, got: Any, at: str = "") -> str:
+    """The first place where two values differ."""
+    if isinstance(expected, dict) and isinstance(got, dict):
+        for key in sorted(expected.keys() | got.keys()):
+            if expected.get(key) != got.get(key):
+                return _unlike(expected.get(key), got.get(key), f"{at} {key}")
+    return f"{at}: expected {str(expected)[:300]}, got {str(got)[:300]}".strip()
+
+
+def template(folder: Path) -> str:
+    """A hub with ada in it; her token."""
+    stores = open_stores(load({}, folder=folder, log_level="error"))
+    accounts.create_user(stores, "ada", admin=True)
+    token = accounts.create_token(stores, "ada", "test", "write")
+    stores.database.close()
+    return token
+
+
+def chosen(bases: list[Base], sample: int | None, seed: int) -> list[tuple[Base, Point]]:
+    """All points, or so many of them, from every operation, the end always among them."""
+    draw = random.Random(seed)
+    left = sum(len(base.points) for base in bases)
+    found: list[tuple[Base, Point]] = []
+    for base in bases:
+        num = len(base.points) if sample is None else max(1, round(sample * len(base.points) / left))
+        first = [one for one in base.points if one.call == "end"]
+        rest = [one for one in base.points if one.call != "end"]
+        draw.shuffle(rest)
+        found += [(base, one) for one in (first + rest)[:num]]
+    draw.shuffle(found)
+    return found if sample is None else found[:sample]
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mode", choices=("kill", "power", "error"))
+    parser.add_argument("--sample", type=int, help="points; all where it is not given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fault", choices=sorted(faults.FAULTS), help="plant it first; stop where it is found")
+    parser.add_argument("--only", nargs="*", default=[], help="operations")
+    parser.add_argument("--list", action="store_true", help="print how many points there are")
+    given = parser.parse_args(arguments)
+    if reason := tracing.missing() or (disks.missing() if given.mode == "power" else ""):
+        print(json.dumps({"skipped": reason}))
+        return 0
+    began = time.monotonic()
+    in_one_thread()
+    small_parts()
+    if given.mode == "power":
+        disks.private_mounts()
+    # a kill keeps what the kernel was given, so the disk may be memory; a power cut brings a disk of its own
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="commons-crash-", dir=memory if memory.is_dir() else None) as name:
+        harness = Harness(given.mode, Path(name), assemble(None))  # type: ignore[arg-type]
+        harness.token = template(harness.work / "template")
+        operations = [one for one in OPERATIONS if not given.only or one.name in given.only]
+        # once here: what a first request imports is no business of the children
+        for one in operations:
+            scratch = harness.work / "scratch"
+            shutil.copytree(harness.work / "template", scratch)
+            client = harness.client(scratch)
+            one.before(client)
+            one.act(client)
+            harness._look(one, client)
+            ill(client)
+            client.close()
+            shutil.rmtree(scratch)
+        if given.fault:
+            faults.FAULTS[given.fault].plant()
+        told = _all(harness, operations, given)
+    told["seconds"] = round(time.monotonic() - began, 1)
+    print(json.dumps(told))
+    return 0
+
+
+def _all(harness: Harness, operations: list[Operation], given: argparse.Namespace) -> dict[str, Any]:
+    problems: list[str] = []
+    for one in operations:
+        base = harness.prepare(one, harness.work / "template")
+        harness.bases.append(base)
+        problems += [f"{one.name}: {each}" for each in harness.unexpected(base)]
+    num_points = sum(len(base.points) for base in harness.bases)
+    points = chosen(harness.bases, given.sample, given.seed)
+    done = acknowledged = bad = 0
+    for base, point in points if not given.list else ():
+        if given.fault and problems:
+            break
+        num, wrong = harness.hurt(base, point)
+        done, acknowledged, bad = done + 1, acknowledged + num, bad + bool(wrong)
+        problems += [f"{base.operation.name} at {point}: {one}" for one in wrong]
+    return {
+        "mode": given.mode, "fault": given.fault, "points": done, "all_points": num_points,
+        "by_operation": {base.operation.name: len(base.points) for base in harness.bases},
+        "acknowledged": acknowledged, "bad_points": bad, "problems": problems[:60],
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    # what the hub logs of a failure that we made is no news
+    sys.stderr = open(os.devnull, "w") if os.environ.get("CRASH_QUIET") else sys.stderr  # noqa: SIM115
+    sys.exit(main(sys.argv[1:]))
