@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from crash.faults import FAULTS
+from crash.losing import between
+from hubs import Running
 
 EVERYTHING = bool(os.environ.get("COMMONS_TEST_CRASH"))
 HERE = Path(__file__).parent
@@ -22,9 +28,14 @@ QUICK = ("claimed before the bytes came", "an error of fsync ignored")
 
 
 def hurt(*arguments: str) -> dict[str, Any]:
-    """What crash/run.py says; the test is skipped where this machine does not let it do it."""
+    """What crash/run.py says."""
+    return run("crash.run", *arguments)
+
+
+def run(program: str, *arguments: str) -> dict[str, Any]:
+    """The last line of one of the programs; the test is skipped where this machine does not let it do its work."""
     done = subprocess.run(
-        [sys.executable, "-m", "crash.run", *arguments],
+        [sys.executable, "-m", program, *arguments],
         cwd=HERE, env={**os.environ, "PYTHONPATH": str(HERE)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
@@ -71,3 +82,39 @@ def test_a_planted_fault_is_found(name: str, capsys: pytest.CaptureFixture[str])
     found = said["problems"][0] if said["problems"] else "NOT FOUND"
     told(capsys, f"{name}: found by {fault.mode} after {said['points']} points: {found[:120]}")
     assert said["problems"]
+
+
+def test_an_answer_that_was_lost_is_given_again(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    num, draw = 200 if EVERYTHING else 12, random.Random(0)
+    cuts = [draw.choice((0, 1, draw.randrange(600))) for _ in range(num)]
+    with server.client("ada") as client:
+        assert client.post("/api/repos/create", json={"name": "lost", "type": "model"}).status_code == 200
+        at = "/api/models/ada/lost/commit/main"
+        told_oids = asyncio.run(_commit_through(server, at, cuts))
+        for number in range(num):
+            again = client.post(at, **_request(number))
+            assert again.json()["commitOid"] == told_oids[number]
+        log = [one["title"] for one in client.get("/api/models/ada/lost/commits/main?limit=1000").json()]
+    assert sorted(log[:-1]) == sorted(map(str, range(num)))  # each once; the oldest is the one that made the repository
+    told(capsys, f"answers lost on the way and asked for again: {num}; commits that came twice or not at all: 0")
+
+
+async def _commit_through(server: Running, path: str, cuts: list[int]) -> list[str]:
+    """Commits whose answers do not arrive whole; what the hub said."""
+    headers = {"Authorization": f"Bearer {server.tokens['ada']}"}
+    async with between(server.port, iter(cuts)) as (port, proxy):
+        for number in range(len(cuts)):
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
+                with pytest.raises(httpx2.TransportError):
+                    await client.post(path, **_request(number))
+    return [json.loads(answer.partition(b"\r\n\r\n")[2])["commitOid"] for answer in proxy.answers]
+
+
+def _request(number: int) -> dict[str, Any]:
+    content = base64.b64encode(str(number).encode()).decode()
+    lines = [
+        {"key": "header", "value": {"summary": str(number)}},
+        {"key": "file", "value": {"path": f"{number}.txt", "content": content, "encoding": "base64"}},
+    ]
+    body = "\n".join(json.dumps(line) for line in lines)
+    return {"content": body, "headers": {"Idempotency-Key": f"key {number}"}}

@@ -6,31 +6,36 @@ stopped before, and after, each of its system calls (crash/run.py power). `make 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+from typing import Any
 
 import pytest
-from test_crash import EVERYTHING, HERE, hurt, sample, told
+from test_crash import EVERYTHING, hurt, run, sample, told
+
+
+def cutting(mode: str, times: int) -> dict[str, Any]:
+    """What crash/cutting.py says."""
+    return run("crash.cutting", mode, "--times", str(times))
+
+
+def test_a_server_under_load_survives_kills(capsys: pytest.CaptureFixture[str]) -> None:
+    said = cutting("kill", 40 if EVERYTHING else 3)
+    told(
+        capsys,
+        f"acknowledged writes lost: {len(said['problems'])} / {said['acknowledged']} over {said['times']} kills of a "
+        f"server under load in {said['seconds']} s",
+    )
+    assert not said["problems"], "\n".join(said["problems"])
 
 
 def test_a_server_under_load_survives_power_cuts(capsys: pytest.CaptureFixture[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "crash.cutting", "--cuts", "50" if EVERYTHING else "4"],
-        cwd=HERE, env={**os.environ, "PYTHONPATH": str(HERE)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-5000:]
-    said = json.loads(done.stdout.splitlines()[-1])
-    if reason := said.get("skipped"):
-        pytest.skip(reason)
+    said = cutting("power", 50 if EVERYTHING else 4)
     told(
         capsys,
-        f"acknowledged writes lost: {len(said['problems'])} / {said['acknowledged']} over {said['cuts']} power cuts "
+        f"acknowledged writes lost: {len(said['problems'])} / {said['acknowledged']} over {said['times']} power cuts "
         f"in {said['seconds']} s",
     )
     assert not said["problems"], "\n".join(said["problems"])
-    assert said["acknowledged"] > said["cuts"]
+    assert said["acknowledged"] > said["times"]
 
 
 def test_nothing_acknowledged_is_lost_when_the_power_goes_at_a_system_call(capsys: pytest.CaptureFixture[str]) -> None:

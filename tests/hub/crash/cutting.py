@@ -1,10 +1,12 @@
-"""cutting: a real server under load on disks of its own, whose power is cut again and again.
+"""cutting: a real server under load, whose power is cut, or that is killed at a system call, again and again.
 
-    python -m crash.cutting --cuts 5
+    python -m crash.cutting power --times 5
+    python -m crash.cutting kill --times 5
 
-The server is stopped (SIGSTOP), its two disks are copied as they are, and it goes on; the copy is what a machine finds
-after a power cut. Of the copy the same is asked as after a kill: fsck finds nothing lost, and everything that a client
-had been told before the server was stopped is there byte for byte. It prints one JSON object.
+Power: the server has disks of its own. It is stopped (SIGSTOP), its disks are copied as they are, and it goes on; the
+copy is what a machine finds after a power cut. Kill: strace is attached to the server while it answers, and kills it at
+the so-many-th call of one of its threads; then it is started again. What is left is asked the same as in run.py: fsck
+finds nothing lost, and everything that a client had been told before is there byte for byte. It prints one JSON object.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from crash import disks
+from crash import disks, tracing
 from crash.inline import Client, ill, in_one_thread
 from crash.run import template
 from crash.tracing import child
@@ -36,6 +37,7 @@ from modelcommons.hub.app import assemble
 from modelcommons.hub.settings import load
 
 WRITERS = 3
+KILLED_AT = ("write", "pwrite64", "fsync", "rename", "openat")  # calls that never stop coming
 LARGE_B = (1, 400_000)  # bytes
 
 
@@ -45,7 +47,7 @@ class Writer(threading.Thread):
 
     url: str
     token: str
-    name: str  # of the repository
+    repo: str
     seed: int
     stopping: threading.Event
     told: list[tuple[str, str, str]] = field(default_factory=list)  # commit, path, sha256
@@ -62,7 +64,7 @@ class Writer(threading.Thread):
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
             with httpx2.Client(base_url=self.url, headers=headers, timeout=120) as client:
-                _ok(client.post("/api/repos/create", json={"name": self.name, "type": "model"}))
+                _ok(client.post("/api/repos/create", json={"name": self.repo, "type": "model"}))
                 number = 0
                 while not self.stopping.is_set():
                     number += 1
@@ -76,7 +78,7 @@ class Writer(threading.Thread):
         path = f"{number % 40}.bin"
         if large := number % 2 == 0:
             asked = {"operation": "upload", "objects": [{"oid": digest, "size": len(data)}], "ref": {"name": "main"}}
-            answer = _ok(client.post(f"/ada/{self.name}.git/info/lfs/objects/batch", json=asked)).json()
+            answer = _ok(client.post(f"/ada/{self.repo}.git/info/lfs/objects/batch", json=asked)).json()
             href = answer["objects"][0]["actions"]["upload"]["href"]
             _ok(client.put("/" + href.split("/", 3)[3], content=data))
         else:
@@ -90,7 +92,7 @@ class Writer(threading.Thread):
         lines = [{"key": "header", "value": {"summary": str(number)}}]
         lines.append({"key": "lfsFile" if large else "file", "value": value})
         body = "\n".join(json.dumps(line) for line in lines)
-        done = _ok(client.post(f"/api/models/ada/{self.name}/commit/main", content=body))
+        done = _ok(client.post(f"/api/models/ada/{self.repo}/commit/main", content=body))
         self.told.append((done.json()["commitOid"], path, digest))
 
 
@@ -106,23 +108,26 @@ class Cutter:
 
     work: Path
     token: str
-    images: tuple[Path, Path]
     app: Any
+    images: tuple[Path, Path] = (Path(), Path())  # of rows and of blobs
     acknowledged: int = 0
     problems: list[str] = field(default_factory=list)
+
+    def look(self, folder: Path, told: dict[str, list[tuple[str, str, str]]], when: str) -> None:
+        wrong = child(lambda log: self._examine(folder, told)).value
+        self.acknowledged += sum(map(len, told.values()))
+        self.problems += [f"{when}: {one}" for one in wrong]
 
     def cut(self, server: int, writers: list[Writer], number: int) -> None:
         os.kill(server, signal.SIGSTOP)
         try:
             copies = disks.copied(self.images, self.work, "cut")
             # what was answered before the server was stopped is durable before it was; what comes in now is of that
-            told = {writer.name: list(writer.told) for writer in writers}
+            told = {writer.repo: list(writer.told) for writer in writers}
         finally:
             os.kill(server, signal.SIGCONT)
         with disks.both(self.work, "cut", copies) as folder:
-            wrong = child(lambda log: self._examine(folder, told)).value
-        self.acknowledged += sum(map(len, told.values()))
-        self.problems += [f"cut {number}: {one}" for one in wrong]
+            self.look(folder, told, f"cut {number}")
 
     def _examine(self, folder: Path, told: dict[str, list[tuple[str, str, str]]]) -> list[str]:
         client = Client(self.app, folder, self.token)
@@ -151,31 +156,60 @@ class Cutter:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--cuts", type=int, default=5)
+    parser.add_argument("mode", choices=("power", "kill"))
+    parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
-    if reason := disks.missing():
+    if reason := disks.missing() if given.mode == "power" else tracing.missing():
         print(json.dumps({"skipped": reason}))
         return 0
     began = time.monotonic()
-    disks.private_mounts()
+    if given.mode == "power":
+        disks.private_mounts()
     in_one_thread()
     with tempfile.TemporaryDirectory(prefix="commons-cut-") as name:
         work = Path(name)
-        token = template(work / "template")
-        images = disks.fill(work, work / "template", (96, 512))
-        cutter = Cutter(work, token, images, assemble(None))  # type: ignore[arg-type]
-        with disks.both(work, "hub", images) as folder:
-            _load(cutter, folder, given.cuts, given.seed)
-        shutil.rmtree(work / "template")
+        hub = work / "template"
+        cutter = Cutter(work, template(hub), assemble(None))  # type: ignore[arg-type]
+        if given.mode == "power":
+            cutter.images = disks.fill(work, hub, (96, 512))
+            with disks.both(work, "hub", cutter.images) as folder:
+                _cut(cutter, folder, given.times, given.seed)
+        else:
+            _kill(cutter, hub, given.times, given.seed)
     print(json.dumps({
-        "cuts": given.cuts, "acknowledged": cutter.acknowledged, "problems": cutter.problems[:60],
-        "seconds": round(time.monotonic() - began, 1),
+        "mode": given.mode, "times": given.times, "acknowledged": cutter.acknowledged,
+        "problems": cutter.problems[:60], "seconds": round(time.monotonic() - began, 1),
     }))  # fmt: skip
     return 0
 
 
-def _load(cutter: Cutter, folder: Path, cuts: int, seed: int) -> None:
+def _kill(cutter: Cutter, folder: Path, times: int, seed: int) -> None:
+    """Each time the server starts on what the one before it left; the old writers' repositories are asked for too."""
+    draw = random.Random(seed)
+    told: dict[str, list[tuple[str, str, str]]] = {}
+    settings = load({}, folder=folder, port=0)
+    for number in range(times):
+        point = tracing.Point(draw.choice(KILLED_AT), draw.randint(1, 40))
+        stopping = threading.Event()
+        with started(settings, {"ada": cutter.token}) as running:
+            names = [f"r{number}-{at}" for at in range(WRITERS)]
+            writers = [Writer(running.url, cutter.token, name, hash(name), stopping) for name in names]
+            tracer = tracing.attach(running.process.pid, cutter.work / "trace", point)
+            for writer in writers:
+                writer.start()
+            running.process.wait(300)  # by strace; a call that never comes so often is a mistake of this harness
+            stopping.set()
+            for writer in writers:
+                writer.join(60)
+            tracer.wait(60)
+            assert tracer.stderr
+            tracer.stderr.close()
+        told |= {writer.repo: list(writer.told) for writer in writers}
+        cutter.look(folder, told, f"killed at {point}")
+
+
+def _cut(cutter: Cutter, folder: Path, cuts: int, seed: int) -> None:
     draw, stopping = random.Random(seed), threading.Event()
     settings = load({}, folder=folder, port=0)
     with started(settings, {"ada": cutter.token}) as running:

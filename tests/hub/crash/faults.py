@@ -29,43 +29,47 @@ class Fault:
     operation: str
 
 
-def _keep(fsync_first: bool = False, fsync_last: bool = False, folder: bool = True) -> Callable[[Any], None]:
-    """`keep` with some of its steps, and in another order."""
+def _keep(first: Callable[[int], None], folder: Callable[[Any], None], last: Callable[[int], None]) -> Any:
+    """`keep` with these steps before the rename, after it, and at the end; errors are taken as ever."""
 
     def keep(self: Any) -> None:
-        if fsync_first:
-            os.fsync(self._fd)
-        target = self._store.place(self._key)
-        os.replace(self._path, target)
-        if folder:
-            blobs._sync_folder(target.parent)
-        if fsync_last:
-            os.fsync(self._fd)
-        os.close(self._fd)
-        self._fd = -1
+        try:
+            first(self._fd)
+            target = self._store.place(self._key)
+            os.replace(self._path, target)
+            folder(target.parent)
+            last(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+        except OSError as error:
+            self.discard()
+            raise blobs._failed(error) from error
 
     return keep
 
 
+def _nothing(given: Any) -> None:
+    """A step that is left out."""
+
+
 def _file_not_synced() -> None:
-    _LocalIncoming.keep = _keep()  # type: ignore[method-assign]
+    _LocalIncoming.keep = _keep(_nothing, blobs._sync_folder, _nothing)  # type: ignore[method-assign]
 
 
 def _renamed_before_synced() -> None:
-    _LocalIncoming.keep = _keep(fsync_last=True)  # type: ignore[method-assign]
+    _LocalIncoming.keep = _keep(_nothing, blobs._sync_folder, os.fsync)  # type: ignore[method-assign]
 
 
 def _folder_not_synced() -> None:
-    blobs._sync_folder = lambda folder: None
+    blobs._sync_folder = _nothing
 
 
 def _fsync_error_ignored() -> None:
-    def keep(self: Any) -> None:
+    def careless(fd: int) -> None:
         with suppress(OSError):
-            os.fsync(self._fd)
-        return _keep()(self)
+            os.fsync(fd)
 
-    _LocalIncoming.keep = keep  # type: ignore[method-assign]
+    _LocalIncoming.keep = _keep(careless, blobs._sync_folder, _nothing)  # type: ignore[method-assign]
 
 
 def _synchronous(mode: str) -> Callable[[], None]:

@@ -86,7 +86,7 @@ def child(work: Callable[[int], Any], trace: Path | None = None, point: Point | 
         _work(work, go_out, log_in, result_in)
     for one in (log_in, result_in, go_out):
         os.close(one)
-    tracer = _attach(pid, trace, point or Point()) if trace else None
+    tracer = attach(pid, trace, point or Point()) if trace else None
     os.write(go_in, b"g")
     os.close(go_in)
     with os.fdopen(result_out, "rb") as results, os.fdopen(log_out, "rb") as log:
@@ -119,14 +119,13 @@ def _work(work: Callable[[int], Any], go: int, log: int, result: int) -> None:
     os._exit(0)
 
 
-def _attach(pid: int, trace: Path, point: Point) -> subprocess.Popen[bytes]:
-    """strace beside a child that waits; it counts every thread, and what a child of it does."""
+def attach(pid: int, trace: Path, point: Point) -> subprocess.Popen[bytes]:
+    """strace beside a process; it counts the calls of each thread from here on."""
     command = ["strace", "-f", "-o", str(trace), "-s", "0", "-e", f"trace={WATCHED}", *point.injection, "-p", str(pid)]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert tracer.stderr
     line = tracer.stderr.readline()
     if b"attached" not in line:
-        os.kill(pid, signal.SIGKILL)
         raise RuntimeError(f"strace: {line!r}")
     return tracer
 
