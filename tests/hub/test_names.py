@@ -48,9 +48,9 @@ def test_hostile_revisions_are_refused() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "README.md", ".gitattributes", ".gitignore", "data/train-00000-of-00003.parquet", "a b/c (1).txt", "数据/中文.txt",
-        "naïve/Ärger.txt",
-        "x" * 255, "/".join(["d"] * 32), "50%25.txt", "#1.txt", "a&b=c;d.txt", "..a", "a..b", "...a",
+        "README.md", ".gitattributes", ".gitignore", "data/train-00000-of-00003.parquet",
+        "a b/c (1).txt", "数据/中文.txt", "naïve/Ärger.txt", "x" * 255, "/".join(["d"] * 32), "50%25.txt", "#1.txt",
+        "a&b=c;d.txt", "..a", "a..b", "...a",
         "git", "control", "console.txt", "auxiliary", "emoji 🙂.png", "a'b.txt", "[x]{y}.txt", "~a",
         "$HOME", "-rf", ".git2",
     ],

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from modelcommons.errors import HubError, StoreFailed, StoreFull, UsageError
 
-BUSY_MS = 10_000  # how long a writer waits for the one before it
+BUSY_MS = 30_000  # how long a writer waits for the one before it
 POOL = {"pool_size": 10, "max_overflow": 30}  # as many as there are threads that answer
 UNWELL = frozenset({
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -31,6 +32,7 @@ KEEP_ALIVE_S = 15.0  # how long a connection may wait for its next request
 TICK_S = 5.0  # how seldom a connection is looked at
 SENDFILE = "modelcommons.sendfile"
 OPEN_FILES = 65_536  # connections, and the files that they are sent
+HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 # struct tcp_info of linux/tcp.h: tcpi_bytes_acked, 64 bits
 ACKED = slice(120, 128)
 
@@ -211,9 +213,12 @@ def head_refused(url: bytes, headers: list[tuple[bytes, bytes]], version: str) -
     if len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEAD:
         return Refusal(431, f"Expected a head of at most {MAX_HEAD} bytes.")
     names = [name for name, _ in headers]
+    if version not in ("1.0", "1.1"):  # the parser takes a line without a version for HTTP/0.9
+        return Refusal(400, "Expected a request in HTTP/1.1.")
     # two proxies could each believe another one
-    if names.count(b"host") != 1 and version == "1.1":
-        return Refusal(400, "Expected one Host header.")
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (version == "1.1" and not hosts) or not all(map(HOST.fullmatch, hosts)):
+        return Refusal(400, "Expected one Host header, with a name or an address and perhaps a port.")
     if names.count(b"content-length") + names.count(b"transfer-encoding") > 1:
         return Refusal(400, "Expected one Content-Length or one Transfer-Encoding.")
     if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers):

@@ -17,7 +17,16 @@ from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
 import modelcommons
-from modelcommons.errors import BadRequest, Forbidden, HubError, RepoNotFound, TooLarge, Unauthorized, Unprocessable
+from modelcommons.errors import (
+    BadRequest,
+    Forbidden,
+    Gated,
+    HubError,
+    RepoNotFound,
+    TooLarge,
+    Unauthorized,
+    Unprocessable,
+)
 from modelcommons.hub import history, names
 from modelcommons.hub.actions import commits, git
 from modelcommons.hub.actions.git import ZERO, Command, Wish
@@ -52,7 +61,7 @@ class GitRoute(APIRoute):
                 who = getattr(request.state, "who", None)
                 if who is not None and who.signed_in:
                     raise
-                shown = error if isinstance(error, RepoNotFound) else Unauthorized(str(error))
+                shown = error if isinstance(error, RepoNotFound | Gated) else Unauthorized(str(error))
                 answer = errors.response(shown, signed_in=False)
                 answer.headers["WWW-Authenticate"] = SIGN_IN
                 return answer
