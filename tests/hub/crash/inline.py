@@ -152,7 +152,11 @@ class Client:
             else:
                 got.append(message.get("body", b""))
 
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except Exception:  # an answer that was begun and cannot go on: a socket would be closed here
+            if not start:
+                raise
         told = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start["headers"]}
         return Answer(start["status"], told, b"".join(got))
 

@@ -3,6 +3,7 @@
     python -m crash.run kill --sample 100     SIGKILL before a system call
     python -m crash.run power --sample 10     SIGKILL, and all that the disk was not made to keep is gone
     python -m crash.run error --sample 50     a system call fails
+    python -m crash.run faults                faults planted in the hub, each of which has to be found by one of these
 
 For every point a copy of the same hub, a process that does one operation on it and is stopped at the point, and another
 that opens what is left: fsck finds nothing lost; people see what they saw after the last acknowledged request, or after
@@ -146,7 +147,10 @@ class Harness:
 
     def _wrong(self, base: Base, folder: Path, ended: tracing.Ended) -> list[str]:
         """Opens what is left, in a new process."""
-        return list(child(lambda log: self._examine(base, folder, ended)).value)
+        try:
+            return list(child(lambda log: self._examine(base, folder, ended)).value)
+        except RuntimeError as error:  # it cannot be opened, or does not take what is sent again
+            return [str(error)[-1500:]]
 
     def _examine(self, base: Base, folder: Path, ended: tracing.Ended) -> list[str]:
         operation, done = base.operation, ended.acknowledged
@@ -225,65 +229,91 @@ def chosen(bases: list[Base], sample: int | None, seed: int) -> list[tuple[Base,
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=("kill", "power", "error"))
+    parser.add_argument("mode", choices=("kill", "power", "error", "faults"))
     parser.add_argument("--sample", type=int, help="points; all where it is not given")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fault", choices=sorted(faults.FAULTS), help="plant it first; stop where it is found")
-    parser.add_argument("--only", nargs="*", default=[], help="operations")
-    parser.add_argument("--list", action="store_true", help="print how many points there are")
+    parser.add_argument("--only", nargs="*", default=[], help="operations, or faults")
     given = parser.parse_args(arguments)
-    if reason := tracing.missing() or (disks.missing() if given.mode == "power" else ""):
+    no_disks = disks.missing() if given.mode in ("power", "faults") else ""
+    if reason := tracing.missing() or (no_disks if given.mode == "power" else ""):
         print(json.dumps({"skipped": reason}))
         return 0
     began = time.monotonic()
     LOG.disabled = True  # what the hub says of a failure that we made is no news
     in_one_thread()
     small_parts()
-    if given.mode == "power":
+    if given.mode in ("power", "faults") and not no_disks:
         disks.private_mounts()
     # a kill keeps what the kernel was given, so the disk may be memory; a power cut brings a disk of its own
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="commons-crash-", dir=memory if memory.is_dir() else None) as name:
         harness = Harness(given.mode, Path(name), assemble(None))  # type: ignore[arg-type]
         harness.token = template(harness.work / "template")
-        operations = [one for one in OPERATIONS if not given.only or one.name in given.only]
-        # once here: what a first request imports is no business of the children
+        planted = {name: one for name, one in faults.FAULTS.items() if not given.only or name in given.only}
+        wanted = {one.operation for one in planted.values()} if given.mode == "faults" else set(given.only)
+        operations = [one for one in OPERATIONS if not wanted or one.name in wanted]
         for one in operations:
-            scratch = harness.work / "scratch"
-            shutil.copytree(harness.work / "template", scratch)
-            client = harness.client(scratch)
-            one.before(client)
-            one.act(client)
-            harness._look(one, client)
-            ill(client)
-            client.close()
-            shutil.rmtree(scratch)
-        if given.fault:
-            faults.FAULTS[given.fault].plant()
-        told = _all(harness, operations, given)
+            _warm_up(harness, one)
+        if given.mode == "faults":
+            told: dict[str, Any] = {}
+            for name, one in planted.items():
+                told[name] = _plant(harness, one, no_disks)
+                print(json.dumps({name: told[name]}), file=sys.stderr, flush=True)  # all of them take a while
+        else:
+            told = _all(harness, operations, given.sample, given.seed)
     told["seconds"] = round(time.monotonic() - began, 1)
     print(json.dumps(told))
     return 0
 
 
-def _all(harness: Harness, operations: list[Operation], given: argparse.Namespace) -> dict[str, Any]:
+def _warm_up(harness: Harness, operation: Operation) -> None:
+    """What a first request imports is no business of the children."""
+    scratch = harness.work / "scratch"
+    shutil.copytree(harness.work / "template", scratch)
+    client = harness.client(scratch)
+    operation.before(client)
+    operation.act(client)
+    look(client, operation.repos, operation.digests)
+    ill(client)
+    client.close()
+    shutil.rmtree(scratch)
+
+
+def _plant(harness: Harness, fault: faults.Fault, no_disks: str) -> dict[str, Any]:
+    """In a process of its own: the first points at which something is wrong, and how many were tried."""
+    if fault.mode == "power" and no_disks:
+        return {"skipped": no_disks}
+
+    def search(log: int) -> dict[str, Any]:
+        fault.plant()
+        work = Path(tempfile.mkdtemp(dir=harness.work))
+        shutil.copytree(harness.work / "template", work / "template")
+        inner = Harness(fault.mode, work, harness.app, harness.token)
+        return _all(inner, [one for one in OPERATIONS if one.name == fault.operation], None, 0, stop=True)
+
+    said: dict[str, Any] = child(search).value
+    return said
+
+
+def _all(
+    harness: Harness, operations: list[Operation], sample: int | None, seed: int, *, stop: bool = False
+) -> dict[str, Any]:
+    """Args: stop: at the first point where something is wrong."""
     problems: list[str] = []
     for one in operations:
         base = harness.prepare(one, harness.work / "template")
         harness.bases.append(base)
         problems += [f"{one.name}: {each}" for each in harness.unexpected(base)]
-    num_points = sum(len(base.points) for base in harness.bases)
-    points = chosen(harness.bases, given.sample, given.seed)
     done = acknowledged = bad = 0
-    for base, point in points if not given.list else ():
-        if given.fault and problems:
+    for base, point in chosen(harness.bases, sample, seed):
+        if stop and problems:
             break
         num, wrong = harness.hurt(base, point)
         done, acknowledged, bad = done + 1, acknowledged + num, bad + bool(wrong)
         problems += [f"{base.operation.name} at {point}: {one}" for one in wrong]
+    by_operation = {base.operation.name: len(base.points) for base in harness.bases}
     return {
-        "mode": given.mode, "fault": given.fault, "points": done, "all_points": num_points,
-        "by_operation": {base.operation.name: len(base.points) for base in harness.bases},
+        "mode": harness.mode, "points": done, "all_points": sum(by_operation.values()), "by_operation": by_operation,
         "acknowledged": acknowledged, "bad_points": bad, "problems": problems[:60],
     }  # fmt: skip
 
