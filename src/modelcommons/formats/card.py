@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 from modelcommons.errors import FormatError
@@ -71,10 +73,15 @@ def model_index(
         entry: dict[str, Any] = {
             "task": {"type": PIPELINE_TAGS.get(task, task), "name": task},
             "dataset": dataset | ({"revision": revision} if revision else {}),
-            "metrics": [_metric(result, receipt.predicate.predictions.count) for result in receipt.predicate.results],
+            "metrics": index_metrics(receipt),
         }
         entries.append(entry | ({"source": {"name": "signed receipt", "url": f"{url}/{path}"}} if url else {}))
     return [{"name": name, "results": entries}]
+
+
+def index_metrics(receipt: Receipt) -> list[dict[str, Any]]:
+    """What `model-index` says of one receipt: every number that it has signed."""
+    return [_metric(result, receipt.predicate.predictions.count) for result in receipt.predicate.results]
 
 
 def _metric(result: Result, rows: int) -> dict[str, Any]:
@@ -85,6 +92,58 @@ def _metric(result: Result, rows: int) -> dict[str, Any]:
         "value": float(result.value),
         "args": {"ci95": [low, high], "baseline": baseline, "direction": result.direction, "rows": rows},
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a page shows: the cells of each table row, and its headline."""
+
+    rows: Sequence[Sequence[str]] = ()
+    headline: str = ""
+
+
+def shown(prose: str) -> Shown:
+    """What the card's Markdown shows."""
+    lines = [line.strip() for line in prose.splitlines()]
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")
+    ]
+    return Shown(rows, next((line for line in lines if line.startswith("**")), "").replace("*", ""))
+
+
+def shown_in_html(page: str) -> Shown:
+    """What report.html shows."""
+    reader = _Reader()
+    reader.feed(page)
+    return Shown(reader.rows, reader.headline)
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.headline = ""
+        self.inside = ""  # the tag whose text is read
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.inside = tag
+            self.rows = self.rows or [[]]
+            self.rows[-1].append("")
+        elif tag == "p" and ("class", "headline") in attrs:
+            self.inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self.inside:
+            self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "p":
+            self.headline += data
+        elif self.inside:
+            self.rows[-1][-1] += data
 
 
 def escape(text: object) -> str:

@@ -28,9 +28,10 @@ from modelcommons.errors import (
 )
 from modelcommons.formats import card, predictions, receipt
 from modelcommons.formats.canonical import canonical
+from modelcommons.formats.card import Shown
 from modelcommons.formats.digest import folder_sha256, ids_sha256
 from modelcommons.formats.predictions import Lines
-from modelcommons.formats.receipt import Receipt, decimal
+from modelcommons.formats.receipt import Receipt, Result, decimal
 from modelcommons.workbench import fields, protocols, sources
 from modelcommons.workbench.engine.progress import Progress, Silent
 from modelcommons.workbench.engine.scoring import Score
@@ -41,7 +42,7 @@ from modelcommons.workbench.serve import find_folder
 from modelcommons.workbench.stages import evaluate
 from modelcommons.workbench.stages.evaluate import JUDGED
 from modelcommons.workbench.stages.prepare import prepare
-from modelcommons.workbench.stages.report.sections import interval, number
+from modelcommons.workbench.stages.report.sections import interval, number, receipt_path
 from modelcommons.workbench.task import Parts, Rows, Source, Task
 
 Level = Literal["signature", "files", "score", "infer", "train"]
@@ -50,6 +51,7 @@ Outcome = Literal["PASS", "FAIL", "UNDECIDED", "SKIPPED"]
 LEVELS: tuple[Level, ...] = ("signature", "files", "score", "infer", "train")
 SHOWN = 5  # ids of rows that differ
 LOOSE = 10  # times the noise measured here that a receipt's own noise may allow
+HEADLINE = re.compile(r"(\S+) (\S+) (\[[^\]]*\])")  # metric, value, interval
 MARGIN = 0.01  # share of the main metric by which a model trained elsewhere may differ
 
 
@@ -135,15 +137,16 @@ def verify(
     if not 0 < sample <= 1:
         raise UsageError(f"Expected a sample above 0 and up to 1 (or 100%), got {sample:g}.")
     folder = find_folder(path)
-    paths = sorted((folder / "receipts").rglob("*.json"), key=lambda found: (found.name != "model.json", found))
-    if not paths:
+    if not any((folder / "receipts").rglob("*.json")):
         raise NotFound(f"There is no receipt in {folder}: nothing says how its numbers came about.")
     model = _Shipped(folder, Path(path), data, progress or Silent())
     checks: list[Check] = []
     signers: dict[str, None] = {}
-    for place in paths:
-        name = place.relative_to(folder).as_posix()
-        climb = _Climb(model, place, name, sample, key)
+    for name in sorted(model.names, key=lambda name: (not name.endswith("/model.json"), name)):
+        if not (folder / name).is_file():
+            checks.append(Check("signature", name, "UNDECIDED", "It is not here, though there are numbers it is for."))
+            continue
+        climb = _Climb(model, folder / name, name, sample, key)
         for step in LEVELS[: LEVELS.index(level) + 1]:
             checks.append(_check(step, name, getattr(climb, step)))
             if checks[-1].outcome in ("FAIL", "UNDECIDED"):
@@ -193,6 +196,30 @@ class _Shipped:
         self.folder, self.progress = folder, progress
         self._run = path / "recipe.yaml" if path / "model" == folder else None
         self._data = data
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Paths of all receipts: those here, and those that ought to be: of the model, of each export, of each file of
+        predictions, and what the card names. A receipt that was taken away is missed."""
+        here = {path.relative_to(self.folder).as_posix() for path in (self.folder / "receipts").rglob("*.json")}
+        scored = {path.relative_to(self.folder).with_suffix("") for path in self.folder.glob("onnx/*.onnx")}
+        answered = (self.folder / "predictions").rglob("*.jsonl.gz")
+        scored |= {path.relative_to(self.folder / "predictions").with_suffix("").with_suffix("") for path in answered}
+        wanted = {receipt_path(path.as_posix()) for path in scored} - {receipt_path("baseline")}
+        card = self.folder / "README.md"
+        named = re.findall(r"receipts/[\w./-]+\.json", _text(card)) if card.is_file() else []
+        return here | wanted | {receipt_path("model")} | {name for name in named if ".." not in name}
+
+    @cached_property
+    def receipts(self) -> dict[str, Receipt]:
+        """Those that can be read and are signed, by path."""
+        found = {}
+        for name in sorted(self.names):
+            try:
+                found[name] = receipt.read(self.folder / name)
+            except CommonsError:
+                continue  # its own check says so
+        return found
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -278,13 +305,23 @@ class _Shipped:
             }
 
     @cached_property
-    def card(self) -> tuple[dict[str, Any], str]:
-        """Front matter and text of the card."""
+    def front(self) -> dict[str, Any]:
+        """The card's front matter."""
+        return card.read_front_matter(self._card)
+
+    @cached_property
+    def pages(self) -> dict[str, Shown]:
+        """What the pages show that people read: the card, and the report where it is here."""
+        found = {"card": card.shown(card.body(self._card))}
+        report = self.folder / "report.html"
+        return found | ({"report": card.shown_in_html(_text(report))} if report.is_file() else {})
+
+    @cached_property
+    def _card(self) -> str:
         try:
-            text = (self.folder / "README.md").read_text(encoding="utf-8")
+            return (self.folder / "README.md").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             raise Undecided("The folder has no card (README.md) that can be read.") from None
-        return card.read_front_matter(text), card.body(text)
 
 
 class _Climb:
@@ -336,7 +373,7 @@ class _Climb:
             raise Contradicted("predictions/baseline.jsonl.gz is not the file that was signed.")
         if self.model.recipe.digest(JUDGED) != told.inputs.data.get("recipeSha256"):
             raise Contradicted("recipe.yaml is not the recipe that was signed.")
-        self._card()
+        self._pages()
         if not self._has_weights:
             return "predictions and recipe as signed; the weights of this seed are not shipped"
         names = self._files()
@@ -359,38 +396,38 @@ class _Climb:
             raise Undecided(f"{missing[0]} is not here, so the model cannot be digested.")
         return names
 
-    def _card(self) -> None:
-        """Numbers on the card, in front matter and table, are those of this receipt."""
-        front, text = self.model.card
+    def _pages(self) -> None:
+        """Numbers on the card, in front matter, table and headline, and in the report, are those of this receipt."""
         wanted = {result.metric: result for result in self.receipt.predicate.results}
-        for line in text.splitlines():
-            cells = [cell.strip().strip("`") for cell in line.strip().strip("|").split(" | ")]
-            if cells[-1] != self.name or len(cells) < 4:
-                continue
-            result = wanted.get(cells[0])
-            if result is None:
-                raise Contradicted(f"The card has a {cells[0]} that is not in {self.name}.")
-            shown = [number(result.value), interval(result.ci95), number(result.baseline)]
-            if cells[1:4] != shown:
-                raise Contradicted(
-                    f"The card says {cells[0]} {', '.join(cells[1:4])}; the receipt says {', '.join(shown)}."
-                )
+        for page, found in self.model.pages.items():
+            for cells in found.rows:
+                if len(cells) >= 4 and cells[-1] == self.name:
+                    if cells[0] not in wanted:
+                        raise Contradicted(f"The {page} has a {cells[0]} that is not in {self.name}.")
+                    result = wanted[cells[0]]
+                    _same(page, cells[:4], result, number(result.baseline))
+            headline = HEADLINE.match(found.headline)
+            if self.answers == "model" and headline and headline[1] in wanted:
+                _same(page, headline.groups(), wanted[headline[1]])
         if self._has_weights:
-            self._model_index(front)
+            self._model_index()
 
-    def _model_index(self, front: dict[str, Any]) -> None:
-        """Some result of the card's `model-index` has exactly this receipt's numbers."""
-        want = {(result.metric, float(result.value)) for result in self.receipt.predicate.results}
-        have = []
-        for entry in _each(front.get("model-index")):
-            for result in _each(entry.get("results")):
-                values = {(each.get("type"), each.get("value")) for each in _each(result.get("metrics"))}
-                have.append(values)
-                if values == want:
-                    return
-        if have:
-            metric, value = next(iter(sorted(want - set().union(*have)) or sorted(want)))
-            raise Contradicted(f"The card's model-index has no result with {metric} {value:g}, which was signed.")
+    def _model_index(self) -> None:
+        """The card's `model-index` has this receipt's result, and none that no receipt has signed."""
+        results = [
+            list(_each(result.get("metrics")))
+            for entry in _each(self.model.front.get("model-index"))
+            for result in _each(entry.get("results"))
+        ]
+        signed = [card.index_metrics(found) for found in self.model.receipts.values()]
+        for result in results:
+            if result not in signed and len(signed) == len(self.model.names):  # else a check of its own says what lacks
+                known = {(each["type"], each["value"]) for metrics in signed for each in metrics}
+                odd = [each for each in result if (each.get("type"), each.get("value")) not in known] or result
+                what = f"{odd[0].get('type')} {odd[0].get('value')}" if odd else "a result"
+                raise Contradicted(f"The card's model-index has {what}, which no receipt here has signed as it stands.")
+        if results and card.index_metrics(self.receipt) not in results:
+            raise Contradicted(f"The card's model-index lacks the result of {self.name}.")
 
     # --- score -------------------------------------------------------------------------------------------------------
 
@@ -580,6 +617,21 @@ def _sampled(count: int, share: float) -> list[int]:
     wanted = max(1, round(len(batches) * share))
     chosen = [batches[int(at)] for at in np.linspace(0, len(batches) - 1, wanted).round()] if share < 1 else batches
     return [index for start in dict.fromkeys(chosen) for index in range(start, min(start + evaluate.BATCH, count))]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _same(page: str, said: Sequence[str], result: Result, *more: str) -> None:
+    """A page says what the receipt says: metric, value, interval, and what more.
+
+    Raises:
+        Contradicted: it does not.
+    """
+    signed = [result.metric, number(result.value), interval(result.ci95), *more]
+    if list(said) != signed:
+        raise Contradicted(f"The {page} says {' '.join(said)}; the receipt says {' '.join(signed)}.")
 
 
 def _each(value: Any) -> Iterator[dict[str, Any]]:
