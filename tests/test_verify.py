@@ -22,7 +22,7 @@ import pytest
 import modelcommons as mc
 from modelcommons.cli import main
 from modelcommons.errors import NotFound, UsageError
-from modelcommons.formats import keys, predictions, receipt
+from modelcommons.formats import bom, card, keys, predictions, receipt
 from modelcommons.formats.digest import folder_sha256, ids_sha256
 from modelcommons.formats.receipt import Statement, decimal
 from modelcommons.workbench import fields
@@ -100,7 +100,8 @@ class Liar:
     def hide_pages(self) -> None:
         """Card and report would give it away."""
         (self.folder / "README.md").write_text("# a card without numbers\n")
-        (self.folder / "report.html").unlink(missing_ok=True)
+        for name in ("report.html", bom.NAME):
+            (self.folder / name).unlink(missing_ok=True)
 
     def drop_others(self) -> None:
         """Other receipts of the folder would give a change of shared files away, and so would what they are of."""
@@ -156,17 +157,17 @@ def claims_more_than_measured(liar: Liar) -> None:
 
 
 def number_on_the_card(liar: Liar) -> None:
-    card = liar.folder / "README.md"
-    before = card.read_text()
+    page = liar.folder / "README.md"
+    before = page.read_text()
     line = next(line for line in before.splitlines() if line.startswith("| `accuracy`") and "receipts/model" in line)
     cells = line.split(" | ")
     cells[1] = "0.9999"
-    card.write_text(before.replace(line, " | ".join(cells)))
+    page.write_text(before.replace(line, " | ".join(cells)))
 
 
 def headline_on_the_card(liar: Liar) -> None:
-    card = liar.folder / "README.md"
-    card.write_text(re.sub(r"(?m)^\*\*accuracy [\d.]+", "**accuracy 0.9999", card.read_text()))
+    page = liar.folder / "README.md"
+    page.write_text(re.sub(r"(?m)^\*\*accuracy [\d.]+", "**accuracy 0.9999", page.read_text()))
 
 
 def number_in_the_report(liar: Liar) -> None:
@@ -182,20 +183,32 @@ def headline_of_the_report(liar: Liar) -> None:
 
 
 def interval_in_the_front_matter(liar: Liar) -> None:
-    card = liar.folder / "README.md"
-    card.write_text(re.sub(r"ci95:(\s+)- [\d.]+", r"ci95:\1- 0.91234", card.read_text(), count=1))
+    page = liar.folder / "README.md"
+    page.write_text(re.sub(r"ci95:(\s+)- [\d.]+", r"ci95:\1- 0.91234", page.read_text(), count=1))
 
 
 def one_more_result_in_the_front_matter(liar: Liar) -> None:
-    card = liar.folder / "README.md"
+    page = liar.folder / "README.md"
     more = "  results:\n  - task: {type: x}\n    metrics: [{type: accuracy, value: 0.9999}]\n"
-    card.write_text(card.read_text().replace("  results:\n", more, 1))
+    page.write_text(page.read_text().replace("  results:\n", more, 1))
 
 
 def number_in_the_front_matter(liar: Liar) -> None:
-    card = liar.folder / "README.md"
-    value = next(line for line in card.read_text().splitlines() if line.strip().startswith("value: 0."))
-    card.write_text(card.read_text().replace(value, value.split("value")[0] + "value: 0.9999", 1))
+    page = liar.folder / "README.md"
+    value = next(line for line in page.read_text().splitlines() if line.strip().startswith("value: 0."))
+    page.write_text(page.read_text().replace(value, value.split("value")[0] + "value: 0.9999", 1))
+
+
+def number_in_the_bill(liar: Liar) -> None:
+    bill = liar.folder / bom.NAME
+    bill.write_text(re.sub(r'"value": "0\.\d+"', '"value": "0.9999"', bill.read_text(), count=1))
+
+
+def number_for_the_leaderboard(liar: Liar) -> None:
+    results = liar.folder / card.EVAL_RESULTS
+    results.parent.mkdir()
+    told = card.eval_results("ada/news", None, "receipts/model.json", receipt.read(liar.receipt))
+    results.write_text(re.sub("value: .*", "value: 0.9999", told))
 
 
 def swapped_weights(liar: Liar) -> None:
@@ -320,6 +333,8 @@ def tampered_and_scored_anew(liar: Liar) -> None:
         (number_in_the_front_matter, "files", "model-index"),
         (interval_in_the_front_matter, "files", "model-index"),
         (one_more_result_in_the_front_matter, "files", "accuracy 0.9999, which no receipt"),
+        (number_in_the_bill, "files", "model.cdx.json has numbers"),
+        (number_for_the_leaderboard, "files", "modelcommons.yaml says accuracy 0.9999"),
         (swapped_weights, "files", "The model is not the one"),
         (swapped_labels, "files", "The model is not the one"),
         (swapped_predictions, "files", "predictions/model.jsonl.gz is not"),
@@ -396,9 +411,9 @@ def with_a_note_beside(made: Path, to: Path) -> Path:
 
 
 def with_words_on_the_card(made: Path, to: Path) -> Path:
-    card = moved(made, to) / "README.md"
-    card.write_text(card.read_text() + "\nWe thank our readers.\n")
-    return card.parent
+    page = moved(made, to) / "README.md"
+    page.write_text(page.read_text() + "\nWe thank our readers.\n")
+    return page.parent
 
 
 def the_run_folder(made: Path, to: Path) -> Path:
@@ -497,10 +512,10 @@ def test_a_receipt_that_was_taken_away_is_missed(made: Path, tmp_path: Path, gon
 
 
 def test_a_receipt_that_only_the_card_names_is_missed(made: Path, tmp_path: Path) -> None:
-    card = moved(made, tmp_path) / "README.md"
-    card.write_text(card.read_text().replace("receipts/model.json", "receipts/better.json").replace(" 0.", " 1."))
-    assert "receipts/better.json" in str(mc.verify(card.parent, "signature"))
-    assert not mc.verify(card.parent, "signature").holds
+    page = moved(made, tmp_path) / "README.md"
+    page.write_text(page.read_text().replace("receipts/model.json", "receipts/better.json").replace(" 0.", " 1."))
+    assert "receipts/better.json" in str(mc.verify(page.parent, "signature"))
+    assert not mc.verify(page.parent, "signature").holds
 
 
 def test_a_sample_answers_whole_batches(made: Path) -> None:

@@ -79,6 +79,33 @@ def model_index(
     return [{"name": name, "results": entries}]
 
 
+EVAL_RESULTS = ".eval_results/modelcommons.yaml"
+
+
+def eval_results(dataset: str, revision: str | None, path: str, receipt: Receipt, url: str | None = None) -> str:
+    """The Hub's `.eval_results/*.yaml`: the main metric of one receipt, on the data set's default task.
+
+    Args:
+        dataset: a Hub id; the Hub shows the number where that data set is a benchmark.
+        path: of the receipt in the model folder.
+        url: where the model folder will be read.
+
+    Source: huggingface/hub-docs, eval-results.md.
+    """
+    claim, result = receipt.predicate.claim, receipt.predicate.results[0]
+    entry: dict[str, Any] = {
+        "dataset": {"id": dataset, "task_id": "default", **({"revision": revision} if revision else {})},
+        "value": float(result.value),
+        "date": receipt.predicate.finished,
+        **({"source": {"url": f"{url}/{path}", "name": "signed receipt"}} if url else {}),
+        "notes": (
+            f"{claim.metric}, split {claim.split}, 95 % interval {result.ci95.low} to {result.ci95.high}, "
+            f"baseline {result.baseline}; {path}, signed by {receipt.fingerprint}"
+        ),
+    }
+    return yaml.dump([entry])
+
+
 def index_metrics(receipt: Receipt) -> list[dict[str, Any]]:
     """What `model-index` says of one receipt: every number that it has signed."""
     return [_metric(result, receipt.predicate.predictions.count) for result in receipt.predicate.results]

@@ -26,7 +26,7 @@ from modelcommons.errors import (
     Undecided,
     UsageError,
 )
-from modelcommons.formats import card, predictions, receipt
+from modelcommons.formats import bom, card, predictions, receipt, yaml
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.card import Shown
 from modelcommons.formats.digest import folder_sha256, ids_sha256
@@ -221,6 +221,11 @@ class _Shipped:
                 continue  # its own check says so
         return found
 
+    @property
+    def complete(self) -> bool:
+        """Whether all receipts are here and signed; where not, a check of its own says so."""
+        return len(self.receipts) == len(self.names)
+
     @cached_property
     def recipe(self) -> Recipe:
         """As it was published."""
@@ -317,6 +322,12 @@ class _Shipped:
         return found | ({"report": card.shown_in_html(_text(report))} if report.is_file() else {})
 
     @cached_property
+    def eval_results(self) -> list[dict[str, Any]]:
+        """What we wrote for the Hub's leaderboards; nothing where the data are not from a hub."""
+        path = self.folder / card.EVAL_RESULTS
+        return list(_each(yaml.load(_text(path), path.name))) if path.is_file() else []
+
+    @cached_property
     def _card(self) -> str:
         try:
             return (self.folder / "README.md").read_text(encoding="utf-8")
@@ -411,6 +422,7 @@ class _Climb:
                 _same(page, headline.groups(), wanted[headline[1]])
         if self._has_weights:
             self._model_index()
+            self._exported()
 
     def _model_index(self) -> None:
         """The card's `model-index` has this receipt's result, and none that no receipt has signed."""
@@ -421,13 +433,30 @@ class _Climb:
         ]
         signed = [card.index_metrics(found) for found in self.model.receipts.values()]
         for result in results:
-            if result not in signed and len(signed) == len(self.model.names):  # else a check of its own says what lacks
+            if result not in signed and self.model.complete:
                 known = {(each["type"], each["value"]) for metrics in signed for each in metrics}
                 odd = [each for each in result if (each.get("type"), each.get("value")) not in known] or result
                 what = f"{odd[0].get('type')} {odd[0].get('value')}" if odd else "a result"
                 raise Contradicted(f"The card's model-index has {what}, which no receipt here has signed as it stands.")
         if results and card.index_metrics(self.receipt) not in results:
             raise Contradicted(f"The card's model-index lacks the result of {self.name}.")
+
+    def _exported(self) -> None:
+        """The numbers in the formats of others are those of receipts: CycloneDX, and the Hub's `.eval_results`."""
+        first, bill = self.receipt.predicate.results[0], self.model.folder / bom.NAME
+        if bill.is_file():
+            said = bom.read_metrics(bill)
+            signed = [bom.metrics(found) for found in self.model.receipts.values()]
+            odd = [metrics for metrics in said if metrics not in signed] if self.model.complete else []
+            if odd or bom.metrics(self.receipt) not in said:
+                raise Contradicted(f"{bom.NAME} has numbers that are not those of {self.name}.")
+        if self.answers == "model":
+            for entry in self.model.eval_results:
+                if entry.get("value") != float(first.value):
+                    raise Contradicted(
+                        f"{card.EVAL_RESULTS} says {first.metric} {entry.get('value')}; "
+                        f"the receipt says {_short(first.value)}."
+                    )
 
     # --- score -------------------------------------------------------------------------------------------------------
 
