@@ -488,6 +488,25 @@ def test_scores_are_checked_without_the_data_and_said_so(made: Path, tmp_path: P
     assert verdict.outcome == "UNDECIDED" and verdict.exit_code == 2 and "--data" in str(verdict)
 
 
+def test_without_the_package_that_reads_the_data_scores_are_checked_all_the_same(tmp_path: Path) -> None:
+    tiny = fields.find("image-classification").tiny(tmp_path / "data")
+    sections = {section: dict(values) for section, values in tiny.recipe.items()}
+    data = sections.pop("data", {}) | {"source": str(tiny.source), "license": "cc0-1.0"}
+    told = {"task": "image-classification", "data": data, "explain": {"examples": 0}, "shrink": {}, **sections}
+    run(Recipe.model_validate(told), tmp_path / "run")
+    program = (
+        "import sys\nsys.modules.update(dict.fromkeys(['PIL', 'torch', 'scipy']))  # an import of None: there is none\n"
+        f"import modelcommons as mc\nprint(mc.verify({str(tmp_path / 'run')!r}, sys.argv[1]))"
+    )
+    at = {
+        level: subprocess.run([sys.executable, "-c", program, level], capture_output=True, text=True, timeout=120)
+        for level in ("score", "infer")
+    }
+    assert "the data cannot be read here (The image field needs 'PIL')" in at["score"].stdout, at["score"]
+    assert at["score"].stdout.splitlines()[-1].startswith("PASS")
+    assert "UNDECIDED  infer" in at["infer"].stdout and "modelcommons[image]" in at["infer"].stdout
+
+
 def test_other_data_decide_nothing(made: Path, tmp_path: Path) -> None:
     folder = moved(made, tmp_path)
     data = shutil.copytree(made / "data", tmp_path / "data")

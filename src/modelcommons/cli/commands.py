@@ -283,11 +283,9 @@ def schema(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> No
     \b
     commons schema > recipe.schema.json
     """
-    import json as jsons
-
     from modelcommons.workbench.recipe import schema
 
-    print(jsons.dumps(schema(), indent=2, ensure_ascii=False))
+    show(schema(), "", as_json=True)
 
 
 @app.command()

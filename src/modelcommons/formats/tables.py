@@ -63,6 +63,14 @@ class Source(Protocol):
     def files(self) -> Sequence[File]: ...
 
 
+def is_file(text: str) -> bool:
+    """Whether what a person typed names a file that is here; a long text is no name."""
+    try:
+        return "\n" not in text and Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_source(source: Source) -> dict[str, Table]:
     """All files of a source, one table per split: `all` where the files name none, else `train`, `validation`, `test`.
 

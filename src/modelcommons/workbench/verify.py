@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -148,7 +149,7 @@ def verify(
             continue
         climb = _Climb(model, folder / name, name, sample, key)
         for step in LEVELS[: LEVELS.index(level) + 1]:
-            checks.append(_check(step, name, getattr(climb, step)))
+            checks.append(_check(step, name, getattr(climb, step), model))
             if checks[-1].outcome in ("FAIL", "UNDECIDED"):
                 break
         if "receipt" in vars(climb):
@@ -168,18 +169,17 @@ class _Differs(Contradicted):
         self.ids = tuple(ids)
 
 
-def _check(level: Level, name: str, work: Callable[[], str]) -> Check:
+def _check(level: Level, name: str, work: Callable[[], str], model: _Shipped) -> Check:
     """The outcome of one step."""
     try:
-        return Check(level, name, "PASS", work())
+        with fields.needed(model.task) if level in ("infer", "train") else nullcontext():
+            return Check(level, name, "PASS", work())
     except _Skipped as skipped:
         return Check(level, name, "SKIPPED", str(skipped))
     except (DoesNotHold, FormatError) as error:  # a damaged file is not the file that was signed
         return Check(level, name, "FAIL", str(error), getattr(error, "ids", ()))
     except CommonsError as error:
         return Check(level, name, "UNDECIDED", str(error))
-    except ModuleNotFoundError as error:
-        return Check(level, name, "UNDECIDED", str(MissingPackage(f"This level needs '{error.name}'; install it.")))
 
 
 def _told(check: Check) -> str:
@@ -270,8 +270,9 @@ class _Shipped:
     @cached_property
     def test(self) -> Rows:
         """The test rows, as the recipe divides the data."""
-        reading = self.task.rows(self.source, self.recipe.data.columns, self.options)
-        return self.task.split(reading, self.recipe.data.split, self.options).test
+        with fields.needed(self.task):
+            reading = self.task.rows(self.source, self.recipe.data.columns, self.options)
+            return self.task.split(reading, self.recipe.data.split, self.options).test
 
     @cached_property
     def parts(self) -> Parts:
@@ -529,7 +530,10 @@ class _Climb:
                 f"The data at {source.name} are not those of the receipt: expected digest "
                 f"{str(told.get('sha256'))[:12]}, got {source.sha256[:12]}. Name them with --data."
             )
-        test, task = self.model.test, self.model.task
+        try:
+            test, task = self.model.test, self.model.task
+        except MissingPackage as error:
+            return f"targets as signed, the data cannot be read here ({_first_sentence(error)})"
         ids = list(test.ids())
         if ids_sha256(ids) != told.get("idsSha256"):
             here = set(self.lines.ids)

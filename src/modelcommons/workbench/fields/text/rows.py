@@ -154,14 +154,16 @@ def _columns(parts: Mapping[str, Table], roles: Roles, labels: Sequence[str]) ->
 
 
 def read_input(value: Any) -> list[Row]:
-    """Rows from a text, a list of texts, or the path of a .txt file (one text) or a table with a text column.
+    """Rows from a text, `{"text": ...}`, a list of such, or the path of a .txt file (one text) or a table with texts.
 
     Raises:
-        DataError: it is none of these.
+        DataError: it is none of these, or looks like the name of a file that is not here.
     """
     if isinstance(value, (list, tuple)):
         return [row for one in value for row in read_input(one)]
-    if isinstance(value, Path) or (isinstance(value, str) and _is_file(value)):
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        return [Row("input", value["text"])]
+    if isinstance(value, Path) or (isinstance(value, str) and tables.is_file(value)):
         path = Path(value)
         if path.suffix.lower() in tables.SUFFIXES:
             table = tables.read([path])
@@ -169,11 +171,6 @@ def read_input(value: Any) -> list[Row]:
         return [Row(path.name, path.read_text(encoding="utf-8"))]
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"Expected a text, a list of texts or a file, got {value!r:.80}.")
+    if not any(char.isspace() for char in value) and value.lower().endswith((*tables.SUFFIXES, ".txt")):
+        raise DataError(f"There is no file {value}. Name one that is here, or a text.")
     return [Row("input", value)]
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return len(text) < 1024 and "\n" not in text and Path(text).is_file()
-    except (OSError, ValueError):  # no path at all
-        return False
