@@ -201,6 +201,7 @@ def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOpti
 
     fit = train_network(
         network, num_rows=len(usable), batch=batch, loss=loss, score=score, metric="mse", direction="lower",
+        limit=0.0,
         training=job.training, defaults=_defaults(job.choice.name, len(usable)), seed=job.seed,
         checkpoints=job.checkpoints, progress=job.progress, seconds=job.seconds, max_steps=job.max_steps,
     )  # fmt: skip

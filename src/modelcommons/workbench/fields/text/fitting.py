@@ -144,6 +144,7 @@ def _train(network: nn.Module, parts: Sequence[Examples], job: Job, values: Defa
 
     return run(
         network, num_rows=len(train.codes), batch=batch, loss=loss, score=score, metric="accuracy", direction="higher",
+        limit=1.0,
         training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
         lengths=train.lengths, seconds=job.seconds, max_steps=job.max_steps,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
@@ -40,6 +41,7 @@ class Roles:
     label: str | None
     id: str | None
     group: str | None
+    time: str | None
 
 
 def read(source: Source, columns: Mapping[str, str], options: Options) -> Reading:
@@ -54,6 +56,8 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     labels = _labels(parts, roles.label)
     for split, table in parts.items():
         table = table.refuse(table.missing(roles.text), f"no text in column '{roles.text}'")
+        if roles.time is not None:
+            table = table.refuse(np.isnan(table.moments(roles.time)), f"no time in column '{roles.time}'")
         parts[split] = table.refuse(table.codes(roles.label, labels) < 0, f"no label in column '{roles.label}'")
     return Reading(
         parts={split: _rows(table, roles) for split, table in parts.items()},
@@ -83,7 +87,7 @@ def find_roles(table: Table, columns: Mapping[str, str], labelled: bool = True) 
                 f"Name it in the recipe: data.columns.{role}."
             )
     assert text is not None
-    return Roles(text, label, columns.get("id") or _unique(table), columns.get("group"))
+    return Roles(text, label, columns.get("id") or _unique(table), columns.get("group"), columns.get("time"))
 
 
 def _label(table: Table) -> str | None:
@@ -144,7 +148,7 @@ def _rows(table: Table, roles: Roles) -> tables.TableRows[Row]:
 
 
 def _columns(parts: Mapping[str, Table], roles: Roles, labels: Sequence[str]) -> Iterator[Column]:
-    named = {roles.text: "text", roles.label: "label", roles.id: "id", roles.group: "group"}
+    named = {roles.time: "time", roles.group: "group", roles.id: "id", roles.label: "label", roles.text: "text"}
     first = next(iter(parts.values()))
     for name in first.columns:
         role = named.get(name, "unused")
