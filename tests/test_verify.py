@@ -475,6 +475,8 @@ def test_an_honest_folder_passes_on_another_machine(tmp_path: Path, machine: dic
     done = subprocess.run(command, env={**os.environ, **machine}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "REPRODUCED" in done.stdout
+    if "REPRODUCED: " in done.stdout:
+        assert re.search(r"within noise; accuracy [\d.]+, stored [\d.]+$", done.stdout, re.MULTILINE)
 
 
 # --- what cannot be decided, and usage ------------------------------------------------------------------------------

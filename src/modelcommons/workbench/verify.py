@@ -44,7 +44,7 @@ from modelcommons.workbench.stages import evaluate
 from modelcommons.workbench.stages.evaluate import JUDGED
 from modelcommons.workbench.stages.prepare import prepare
 from modelcommons.workbench.stages.report.sections import interval, number, receipt_path
-from modelcommons.workbench.task import Parts, Rows, Source, Task
+from modelcommons.workbench.task import Line, Parts, Rows, Source, Task
 
 Level = Literal["signature", "files", "score", "infer", "train"]
 Outcome = Literal["PASS", "FAIL", "UNDECIDED", "SKIPPED"]
@@ -488,7 +488,7 @@ class _Climb:
         what = _interval(first.value, first.ci95.low, first.ci95.high)
         return f"{first.metric} {what} from {len(lines):,} predictions; {data}"
 
-    def _scores(self, lines: Lines) -> list[Score]:
+    def _scores(self, lines: Sequence[Line]) -> list[Score]:
         return self.model.task.scores(lines, self.model.recipe.evaluate.seed)
 
     def _same_rows(self, told: dict[str, Any]) -> None:
@@ -561,7 +561,8 @@ class _Climb:
         noise = float(told.protocol.get("noise", "0"))
         if noise:  # a receipt cannot allow itself more than a machine really moves
             noise = min(noise, LOOSE * evaluate.noise(model, rows))
-        same, differ = 0, []
+        moved: dict[int, Line] = {}  # index -> line made again, where its bytes are others
+        differ = []
         chosen = _sampled(len(rows), self.sample)
         for done, (index, (row, answer)) in enumerate(
             zip(chosen, evaluate.answers(model, rows, chosen), strict=True), start=1
@@ -569,16 +570,20 @@ class _Climb:
             if done % 512 == 0:
                 self.model.progress.step("infer", done, len(chosen), self.answers)
             fresh = {"id": row.id, "target": self.model.task.target(row), **answer}
-            if predictions.encode(fresh) == lines.bytes(index):
-                same += 1
-            elif not self.model.task.agrees(lines[index], fresh, noise):
-                differ.append(row.id)
+            if predictions.encode(fresh) != lines.bytes(index):
+                moved[index] = fresh
+                if not self.model.task.agrees(lines[index], fresh, noise):
+                    differ.append(row.id)
         if differ:
             raise _Differs(f"{len(differ):,} of {len(chosen):,} stored answers are not the model's.", differ)
-        if same == len(chosen):
-            return f"REPRODUCED_EXACT: {same:,} of {len(lines):,} answers made again, the same bytes"
         again = f"{len(chosen):,} of {len(lines):,} answers made again"
-        return f"REPRODUCED: {again}, {same:,} the same bytes, the rest within noise"
+        if not moved:
+            return f"REPRODUCED_EXACT: {again}, the same bytes"
+        stored, made = (
+            self._scores([of.get(index) or lines[index] for index in chosen])[0] for of in ({}, moved)
+        )  # the metric of the same rows, before and now
+        metric = f"{stored.metric} {made.value:.6g}, stored {stored.value:.6g}"
+        return f"REPRODUCED: {again}, {len(chosen) - len(moved):,} the same bytes, the rest within noise; {metric}"
 
     def _need_data(self) -> None:
         """Data of the receipt are here.
