@@ -71,7 +71,10 @@ def publish(
         message = f"Publish {recipe.publish.name or recipe.name}"
         commit = upload(folder.model, recipe.publish.repo, recipe.publish.visibility, leave_out, message)
     where = f"{recipe.publish.repo}@{commit[:7]}" if recipe.publish.repo and commit else str(folder.model)
-    progress.line("publish", f"{where}  {decision.license} · card · {receipts} receipts · signed")
+    progress.line(
+        "publish",
+        f"{where}  {decision.license} · card · {receipts} {'receipt' if receipts == 1 else 'receipts'} · signed",
+    )
     return Published(folder.model.name, decision.license, recipe.publish.repo, commit, receipts)
 
 
