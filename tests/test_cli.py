@@ -240,6 +240,14 @@ def test_what_init_writes_passes_check(commons: Commons, task: str) -> None:
     assert Path("recipe.yaml").read_bytes() == before and {path.name for path in Path().iterdir()} == {"recipe.yaml"}
 
 
+def test_check_shows_columns_and_classes(commons: Commons) -> None:
+    Path("a.csv").write_text("text,label\n" + "".join(f"text {at},{'a' if at % 3 else 'b'}\n" for at in range(300)))
+    Path("r.yaml").write_text("task: text-classification\nmodel: {new: bag}\ndata: {source: a.csv, license: mit}\n")
+    told = commons("check", "r.yaml", "-q").out
+    counts = re.search(r"^classes in train: a (\d+), b (\d+)$", told, re.MULTILINE)
+    assert counts and int(counts[1]) > 1.5 * int(counts[2]) and re.search("^label +text +label +b$", told, re.MULTILINE)
+
+
 @pytest.mark.parametrize("task", fields.TASKS)
 def test_every_key_that_init_shows_can_be_uncommented(commons: Commons, task: str) -> None:
     """Uncommented, the defaults are what they were."""
