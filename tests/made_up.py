@@ -94,6 +94,10 @@ def fit(shift: float) -> Fit:
 
 REPORT = {
     "rows": {"read": 1_010, "bad": 2, "train": 700, "validation": 100, "test": 200},
+    "bad": [
+        {"where": f"a.csv:7 {HOSTILE}", "reason": f"label is {HOSTILE}"},
+        {"where": "a.csv:9", "reason": "no text"},
+    ],
     "ids_sha256": {"train": HEX, "validation": HEX, "test": HEX},
     "split": "official test, validation by hash of the id",
     "duplicates": {"exact": 8, "near": None, "dropped": 8},

@@ -210,8 +210,19 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert child.stdout and child.stderr
     child.stdout.close()
     assert child.stderr.read() == b""
-    child.wait()
+    assert child.wait() == 0, "1 would say that something does not hold"
     child.stderr.close()
+
+
+def test_progress_that_nobody_reads_is_no_verdict(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("task: text-classification\nmodel: {new: bag}\n")
+    program = "from modelcommons.cli import main; main(['check', 'recipe.yaml', 'data.source=bundled:python-docs'])"
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert child.stderr
+    child.stderr.close()
+    assert child.wait() == 2
 
 
 # --- one command after the other ------------------------------------------------------------------------------------
@@ -235,6 +246,14 @@ def test_what_init_writes_passes_check(commons: Commons, task: str) -> None:
     told = commons("init", task)
     assert told.code == 2 and told.err.startswith("recipe.yaml is there already, and nothing is overwritten.")
     assert Path("recipe.yaml").read_bytes() == before and {path.name for path in Path().iterdir()} == {"recipe.yaml"}
+
+
+def test_check_shows_columns_and_classes(commons: Commons) -> None:
+    Path("a.csv").write_text("text,label\n" + "".join(f"text {at},{'a' if at % 3 else 'b'}\n" for at in range(300)))
+    Path("r.yaml").write_text("task: text-classification\nmodel: {new: bag}\ndata: {source: a.csv, license: mit}\n")
+    told = commons("check", "r.yaml", "-q").out
+    counts = re.search(r"^classes in train: a (\d+), b (\d+)$", told, re.MULTILINE)
+    assert counts and int(counts[1]) > 1.5 * int(counts[2]) and re.search("^label +text +label +b$", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize("task", fields.TASKS)
@@ -331,6 +350,7 @@ def test_predict_answers_arguments_files_and_stdin_alike(
 
     assert typed("\n".join(texts).encode()) == wanted
     assert typed(json.dumps(texts).encode()) == wanted
+    assert typed("\n".join(json.dumps({"text": text}) for text in texts).encode()) == wanted, "JSON Lines"
     Path("one.txt").write_text(texts[0])
     Path("all.csv").write_text("text\n" + "\n".join(f'"{text}"' for text in texts))
     assert answers(commons("predict", model, "one.txt")) == wanted[:1]
@@ -345,12 +365,52 @@ def test_predict_says_what_it_cannot_answer(commons: Commons, world: Path, monke
     for arguments, words in {
         ("nowhere/at all", "a text"): "Expected a model folder",
         (model, " "): "Expected a text, a list of texts or a file",
-        (model, "a text", "--variant", "onnx/none.onnx"): "onnx/none.onnx",
+        (model, "a text", "--variant", "onnx/none.onnx"): "There is no export onnx/none.onnx",
+        (model, "gone.csv"): "There is no file gone.csv",
     }.items():
         told = commons("predict", *arguments)
         assert (told.code, told.out) == (2, "") and words in told.err and told.err.count("\n") == 1, told.err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'["open')))
     assert commons("predict", model, "-").err.startswith("Expected JSON on stdin, as it begins with [ or {")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    told = commons("predict", model, "-")
+    assert told.code == 2 and told.err.startswith("Expected an input on stdin, got nothing.")
+
+
+def test_a_long_history_may_be_typed(commons: Commons) -> None:
+    Path("recipe.yaml").write_text("task: time-series-forecasting\nmodel: {new: linear}\n")
+    data = ("data.source=bundled:sunspots", "explain.examples=0")
+    assert commons("run", "recipe.yaml", *data, "--folder", "run", "-q", "--debug").code == 0
+    history = [float(n % 11) for n in range(200)]
+    first, second = (commons("predict", "run", text) for text in (json.dumps(history), ",".join(map(str, history))))
+    assert first.code == 0 and first == second
+    assert "Expected a file that is here" in commons("predict", "run", "gone.csv").err
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules.update(dict.fromkeys(["torch", "scipy", "onnxruntime"]))  # an import of None says that there is none
+from modelcommons.workbench import fields
+for task in map(fields.find, fields.TASKS):
+    for package in ("torch", "onnxruntime"):
+        try:
+            with fields.needed(task):
+                __import__(package)
+        except fields.MissingPackage as error:
+            print(error)
+from modelcommons.cli import main
+main(["run", "recipe.yaml", "-q"])
+"""
+    text = "task: text-classification\nmodel: {new: bag}\ndata: {source: bundled:python-docs}\n"
+    (tmp_path / "recipe.yaml").write_text(text)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    for field in ("image", "text", "series"):
+        assert f"The {field} field needs 'torch'. Install it: pip install 'modelcommons[{field}]'." in done.stdout
+        assert f"The {field} field needs 'onnxruntime'. Install it: pip install 'modelcommons[onnx]'." in done.stdout
+    assert done.returncode == 2 and done.stderr == (
+        "The text field needs 'torch'. Install it: pip install 'modelcommons[text]'.\n"
+    )
 
 
 def test_a_picture_may_come_through_stdin(commons: Commons, monkeypatch: pytest.MonkeyPatch) -> None:

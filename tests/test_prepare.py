@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from modelcommons.errors import DataError, RecipeError
 from modelcommons.workbench import sources
@@ -54,6 +56,16 @@ def run(tmp_path: Path) -> Run:
     return prepared
 
 
+class Told(Silent):
+    """Keeps what is said of the data."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, stage: str, text: str) -> None:
+        self.lines.append(text)
+
+
 def ids(prepared: Prepared, part: str) -> set[str]:
     return set(getattr(prepared.parts, part).ids())
 
@@ -75,6 +87,42 @@ def test_bad_rows_are_counted_shown_with_line_and_reason_and_refused(run: Run, t
     report = run(allow_bad_rows=0.091).report  # the share that the sentence names is enough
     assert (report["rows"]["read"], report["rows"]["bad"], len(report["bad"])) == (66, 6, 5)
     assert report["bad"][0] == {"where": "a.csv:62", "reason": "3 fields, expected 2"}
+
+
+def test_bad_rows_that_are_allowed_are_shown_too(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "data/a.csv", texts(60), "too,many,fields\nfew\n")
+    told = Told()
+    run(allow_bad_rows=0.1, progress=told)
+    assert "left out a.csv:62: 3 fields, expected 2; a.csv:63: 1 field, expected 2" in told.lines
+
+
+def test_the_latest_rows_are_the_test_where_time_divides(run: Run, tmp_path: Path) -> None:
+    """By the column of that role, whatever the order of the rows; a row without a time cannot be used."""
+    rows = [{"id": str(at), "at": f"20{99 - at}-01-01", "text": t, "label": y} for at, (t, y) in enumerate(texts(80))]
+    rows[7]["at"] = ""
+    (tmp_path / "data/a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    divided: dict[str, Any] = {"split": {"by": "time"}, "columns": {"time": "at"}}
+    with pytest.raises(DataError, match=r"a\.jsonl:8: no time in column 'at'"):
+        run(**divided)
+    prepared = run(**divided, allow_bad_rows=0.1)
+    assert ids(prepared, "test") == {str(at) for at in (*range(7), *range(8, 17))}
+    assert prepared.report["split"] == "validation and test by time"
+    assert [column["role"] for column in prepared.report["columns"]] == ["id", "time", "text", "label"]
+    with pytest.raises(DataError, match="Expected times or numbers in column 'text', its values are of kind text"):
+        run(split={"by": "time"}, columns={"time": "text"})
+
+
+def test_pictures_are_divided_by_time_too(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for at in range(40):
+        Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / f"data/{at}.png")
+        rows.append(f"{at}.png,{'ab'[at % 2]},{at * 7 % 40}")
+    (tmp_path / "data/table.csv").write_text("image,label,taken\n" + "\n".join(rows))
+    prepared = run("image-classification", split={"by": "time"}, columns={"time": "taken"}, checks=[])
+    latest = {f"table.csv:{at + 2}" for at in range(40) if at * 7 % 40 >= 32}
+    assert {id.partition("#")[0] for id in ids(prepared, "test")} == latest
+    assert prepared.report["split"] == "validation and test by time"
 
 
 def test_double_ids_are_refused(run: Run, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,8 +17,9 @@ import pytest
 from huggingface_hub import ModelCard
 from small_hub import READ_ONLY, TOKEN, SmallHub, small_hub
 
-from modelcommons.errors import CommonsError, Forged, LicenceError, NotFound, UsageError
-from modelcommons.formats import card
+from modelcommons.errors import CommonsError, Forged, FormatError, LicenceError, NotFound, UsageError
+from modelcommons.formats import bom, card, yaml
+from modelcommons.formats.digest import file_sha256
 from modelcommons.workbench import folder as folders
 from modelcommons.workbench.engine.progress import Silent
 from modelcommons.workbench.folder import RunFolder, replacing
@@ -242,7 +245,8 @@ FOLDER = {
     "config.json", "model.safetensors", "README.md", "recipe.yaml", "report.html", "onnx/model_int8.onnx",
     "predictions/model.jsonl.gz", "predictions/seed-1.jsonl.gz", "predictions/seed-2.jsonl.gz",
     "predictions/baseline.jsonl.gz", "predictions/onnx/model_int8.jsonl.gz", "receipts/model.json",
-    "receipts/seed-1.json", "receipts/seed-2.json", "receipts/onnx/model_int8.json",
+    "receipts/seed-1.json", "receipts/seed-2.json", "receipts/onnx/model_int8.json", "model.cdx.json",
+    ".eval_results/modelcommons.yaml",
 }  # fmt: skip
 
 
@@ -255,6 +259,51 @@ def test_the_folder_holds_all_that_was_scored_and_nothing_refused(finished: Path
     front = card.read_front_matter((model / "README.md").read_text())
     assert front["license"] == "apache-2.0" and front["datasets"] == ["ada/news"] and "onnx" in front["tags"]
     assert ModelCard.load(model / "README.md").data.eval_results[0].metric_value == 0.9
+
+
+def test_the_bill_of_materials_is_cyclonedx(finished: Path) -> None:
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    run(finished, name=made_up.HOSTILE)
+    model = finished / "model"
+    text = (model / bom.NAME).read_text(encoding="utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    told = json.loads(text)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps({**told, "tested": 1})) is not None
+    read = Bom.from_json(told)  # type: ignore[attr-defined]  # made by the class's decorator
+    assert read.metadata.component.name == made_up.HOSTILE and {each.name for each in read.components} == {
+        "ada/news", "commons/minilm-l6", "onnx/model_int8.onnx",
+    }  # fmt: skip
+    main = told["metadata"]["component"]
+    files = {each["name"]: each["hashes"][0]["content"] for each in main["components"]}
+    assert files == {name: file_sha256(model / name) for name in ("config.json", "model.safetensors")}
+    assert main["externalReferences"][0]["hashes"][0]["content"] == file_sha256(model / "receipts/model.json")
+    assert [found[0]["value"] for found in bom.read_metrics(model / bom.NAME)] == ["0.9", "0.9"]
+
+
+def test_the_hub_reads_the_result(finished: Path) -> None:
+    from huggingface_hub import parse_eval_result_entries
+
+    run(finished, repo=None)
+    (entry,) = parse_eval_result_entries(yaml.load((finished / "model" / card.EVAL_RESULTS).read_text(), "results"))
+    assert (entry.dataset_id, entry.dataset_revision, entry.value) == ("ada/news", "3f2a", 0.9)
+    assert "accuracy, split test, 95 % interval 0.88 to 0.92, baseline 0.5; receipts/model.json" in entry.notes
+
+
+def test_a_result_on_data_of_ones_own_is_for_no_leaderboard(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = replace(made_up.got(), source=replace(made_up.got().source, name="news.csv", revision=None))
+    monkeypatch.setattr(made_up, "got", lambda licence: mine)
+    run(finished)
+    assert not (finished / "model" / ".eval_results").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"metadata": 1, "components": []}', "[" * 9999])
+def test_what_is_no_bill_of_materials_is_said_so(text: str, tmp_path: Path) -> None:
+    (tmp_path / bom.NAME).write_text(text)
+    with pytest.raises(FormatError, match=r"model\.cdx\.json"):
+        bom.read_metrics(tmp_path / bom.NAME)
 
 
 def test_the_same_run_gives_the_same_bytes(finished: Path) -> None:

@@ -35,7 +35,9 @@ MISTAKES = {
     "epochs: 3\n": "news.yaml:5: epochs is not a key. Did you mean 'tune.epochs'?",
     "privacy: {epsilon: 3}\n": "news.yaml:5: privacy.epsilon is not a key. privacy takes no keys yet.",
     "tune: {epochs: lots}\n": "news.yaml:5: tune.epochs: expected a number above 0 or 'auto', got 'lots'.",
-    "tune: {epochs: '3'}\n": "news.yaml:5: tune.epochs: expected a number above 0 or 'auto', got '3'.",
+    "tune: {epochs: '3'}\n": (
+        "news.yaml:5: tune.epochs: expected a number above 0 or 'auto', got '3'. Remove the quotes."
+    ),
     "tune: {warmup: 1}\n": "news.yaml:5: tune.warmup: expected a number of at least 0 and below 1, got 1.",
     "tune: {seeds: [0, x]}\n": "news.yaml:5: tune.seeds[1]: expected a whole number of at least 0, got 'x'.",
     "explain: {examples: 900}\n": "news.yaml:5: explain.examples: expected a whole number from 0 to 200, got 900.",
@@ -62,7 +64,7 @@ MISTAKES = {
         "news.yaml:5: expected ${NAME} or ${NAME:-default}, got an open `${`. Write `$${` for it."
     ),
     "data: {}\n": "news.yaml:5: 'data' stands here twice. Remove one.",
-    "extends: nowhere.yaml\n": "There is no recipe at ",
+    "extends: nowhere.yaml\n": "news.yaml:5: extends: there is no recipe at ",
     "extends: [a]\n": "news.yaml:5: extends: expected the name of one recipe file, got ['a'].",
 }
 
@@ -158,6 +160,8 @@ def test_a_recipe_builds_on_one_other(tmp_path: Path) -> None:
     assert child.data.source == str(tmp_path / "deep" / "x.csv"), "a path is relative to the file it stands in"
     assert child.name == "news"
     assert "one parent" in _raised(load, write(tmp_path, "extends: news.yaml\n", "grandchild.yaml"))
+    lost = _raised(load, write(tmp_path, "extends: gone.yaml\n", "lost.yaml"))
+    assert lost.startswith("lost.yaml:1: extends: there is no recipe at") and "gone.yaml" in lost
 
 
 def test_another_way_to_choose_a_model_replaces_the_first(tmp_path: Path) -> None:

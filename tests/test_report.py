@@ -15,10 +15,12 @@ from made_up import HOSTILE, evaluation, explained, facts, signed
 
 from modelcommons.formats import keys, receipt
 from modelcommons.formats.licence import Work, derive
+from modelcommons.workbench.engine.curve import more
 from modelcommons.workbench.engine.drawing import unique
+from modelcommons.workbench.engine.training import Point
 from modelcommons.workbench.stages.report import card, report
 from modelcommons.workbench.stages.report.sections import number
-from modelcommons.workbench.stages.report.words import WORDS
+from modelcommons.workbench.stages.report.words import WORDS, told
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -158,6 +160,8 @@ def test_what_a_sceptic_asks_is_on_the_card(tmp_path: Path) -> None:
     text = card(facts(tmp_path))
     for words in (
         "2 of the test rows also stand in the training data",
+        "The 2 unreadable rows were left out",
+        "| a.csv:9 | no text |",
         "| exact duplicates among training rows | 8 |",
         "| near duplicates among training rows | not looked for |",
         "| personal data found by pattern: e-mail addresses | 114 |",
@@ -177,6 +181,32 @@ def test_what_a_sceptic_asks_is_on_the_card(tmp_path: Path) -> None:
         'pipeline("text-classification", model="ada/news-minilm")',
     ):
         assert words in text, words
+
+
+def test_what_was_not_looked_for_is_not_said_to_be_absent(tmp_path: Path) -> None:
+    """A task without comparable contents (series) looks for no leaks, whatever the recipe asks for."""
+    whole = facts(tmp_path)
+    clean = replace(whole.data, leaked=frozenset())
+    scored = replace(whole.scored, main=replace(whole.scored.main, without_leaked=()))
+    assert "No test row was found" in card(replace(whole, data=clean, scored=scored))
+    silent = replace(clean, report={key: value for key, value in clean.report.items() if key != "leaks"})
+    assert "No test row was found" not in card(replace(whole, data=silent, scored=scored))
+
+
+SAID = (  # by curve, split, series and stages
+    *(more([Point(step, step, 1.0, 1.0, value) for step, value in enumerate(values, 1)], "MSE", "higher", 1.0)
+      for values in ([0.1], [0.5] * 6, [0.1, 0.3, 0.4, 0.45, 0.47])),
+    "official train and test; validation by hash of the id", "validation and test by hash of the group",
+    "validation and test by time", "test by order of the rows", "validation and test by the first 90 rows in order",
+    "90 + 10 + 20 steps by time in each of 3 series; season 7, standardised on the training steps",
+    "90 + 10 + 20 steps as given; season 7, original units", "majority class", "seasonal naive (7)",
+    "the recipe asks for no examples", "the recipe asks for no export",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SAID)
+def test_what_stages_say_is_said_in_chinese_on_a_chinese_card(words: str) -> None:
+    assert not re.search("[a-z]{3}", told(words, WORDS["zh"])) and told(words, WORDS["en"]) == words
 
 
 def test_explanations_that_fail_their_own_check_carry_a_warning(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -270,6 +271,18 @@ def test_without_a_connection_the_cache_answers(put: Callable[..., SmallHub], mo
     (online.folder / "train.csv").unlink()  # a cache that lost a file is no cache
     with pytest.raises(NotFound, match="it is not in the cache"):
         sources.find("ada/news")
+
+
+def test_the_client_writes_nothing_between_our_lines(
+    put: Callable[..., SmallHub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    listener = logging.Handler()
+    monkeypatch.setattr(listener, "emit", lambda record: said.append(record.getMessage()))
+    client = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(client, "handlers", [*client.handlers, listener])
+    put("ada/bare", {"train.csv": NEWS["train.csv"]})  # neither card nor licence
+    assert sources.find("ada/bare").licence is None and not said
 
 
 def refuse_to_connect(*_: object, **__: object) -> None:

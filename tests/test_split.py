@@ -100,10 +100,21 @@ def test_no_group_straddles() -> None:
 
 
 def test_a_row_without_group_is_its_own() -> None:
-    alone = Some([Row(f"row {at}", at) for at in range(300)])
+    alone = Some([Row(f"row {at}", at, group="row 0" if at == 0 else None) for at in range(300)])
     by_group = divide({"all": alone}, Split(by="group"))
     by_id = divide({"all": alone}, Split(by="hash"))
     assert [part.ids() for part in by_group[:3]] == [part.ids() for part in by_id[:3]]
+
+
+def test_without_any_group_there_is_nothing_to_divide_by() -> None:
+    alone = Some([Row(f"row {at}", at) for at in range(300)])
+    with pytest.raises(DataError, match=r"no row has one\. Name their column: data\.columns\.group"):
+        divide({"all": alone}, Split(by="group"))
+
+
+def test_where_no_time_is_known_the_order_of_the_rows_is_said_to_decide() -> None:
+    _, _, test, words = divide({"all": some(10)}, Split(by="time", test=0.2))
+    assert test.ids() == some(10).ids()[-2:] and words == "validation and test by order of the rows"
 
 
 def test_official_parts_are_kept_as_they_are() -> None:

@@ -12,14 +12,16 @@ import pytest
 
 import modelcommons as mc
 from modelcommons.errors import CommonsError, FormatError, UnsafeFile
+from modelcommons.formats.digest import folder_sha256
 from modelcommons.formats.receipt import read
 from modelcommons.workbench import fields
+from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.run import Run, run
 from modelcommons.workbench.stages.get import get_source
 from modelcommons.workbench.stages.prepare import prepare
-from modelcommons.workbench.task import Explains, Exports, HasClasses, HasContent, Slices, Task, Tiny
+from modelcommons.workbench.task import Choice, Explains, Exports, HasClasses, HasContent, Job, Slices, Task, Tiny
 
 
 class World:
@@ -140,6 +142,22 @@ def test_same_recipe_same_model_bit_for_bit(world: World) -> None:
     again = run(world.recipe, world.folder / "again-run")
     assert again.scored.main.model_sha256 == world.run.scored.main.model_sha256
     assert again.scored.main.scores == world.run.scored.main.scores
+
+
+def test_every_architecture_trained_again_is_the_same_bit_for_bit(world: World, tmp_path: Path) -> None:
+    """Also what is learned beside the weights, such as a tokenizer: a resumed run learns it a second time."""
+    parts, options = world.parts(), world.task.options.model_validate(world.recipe.data.options)
+    for name in world.task.architectures:
+        digests = set()
+        for place in (tmp_path / name / "first", tmp_path / name / "again"):
+            (place / "model").mkdir(parents=True)
+            job = Job(
+                choice=Choice(None, name, {}), training=Training(epochs=1), options=options, seed=0,
+                folder=place / "model", checkpoints=place / "checkpoints", progress=mc.Silent(), max_steps=2,
+            )  # fmt: skip
+            world.task.fit(parts.train, parts.validation, job)
+            digests.add(folder_sha256(place / "model", world.task.files(place / "model")))
+        assert len(digests) == 1, name
 
 
 def test_the_test_rows_are_not_seen_in_training(world: World) -> None:

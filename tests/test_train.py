@@ -78,7 +78,7 @@ class Problem:
 
         beside = {name: wish.pop(name) for name in ("seconds", "max_steps", "average", "lengths") if name in wish}
         return train(
-            network, num_rows=ROWS, batch=batch, loss=loss, score=score, metric="mse", direction="lower",
+            network, num_rows=ROWS, batch=batch, loss=loss, score=score, metric="mse", direction="lower", limit=0.0,
             training=Training(**{"precision": "fp32", **wish}), defaults=DEFAULTS, seed=seed,
             checkpoints=self.checkpoints, progress=Silent(), **beside,
         )  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 import modelcommons as mc
 from modelcommons.cli import main
 from modelcommons.errors import NotFound, UsageError
-from modelcommons.formats import keys, predictions, receipt
+from modelcommons.formats import bom, card, keys, predictions, receipt
 from modelcommons.formats.digest import folder_sha256, ids_sha256
 from modelcommons.formats.receipt import Statement, decimal
 from modelcommons.workbench import fields
@@ -93,13 +94,23 @@ class Liar:
             told["claim"] |= {"value": told["results"][0]["value"]}
 
         self.sign(change)
-        (self.folder / "README.md").unlink()  # the card would give it away
+        self.hide_pages()
         self.drop_others()
 
+    def hide_pages(self) -> None:
+        """Card and report would give it away."""
+        (self.folder / "README.md").write_text("# a card without numbers\n")
+        for name in ("report.html", bom.NAME):
+            (self.folder / name).unlink(missing_ok=True)
+
     def drop_others(self) -> None:
-        """Other receipts of the folder would give a change of shared files away."""
+        """Other receipts of the folder would give a change of shared files away, and so would what they are of."""
         for path in (self.folder / "receipts").rglob("*.json"):
             if path != self.receipt:
+                path.unlink()
+        shutil.rmtree(self.folder / "onnx", ignore_errors=True)
+        for path in (self.folder / "predictions").rglob("*.gz"):
+            if path.name not in ("model.jsonl.gz", "baseline.jsonl.gz") or path.parent.name != "predictions":
                 path.unlink()
 
 
@@ -146,18 +157,58 @@ def claims_more_than_measured(liar: Liar) -> None:
 
 
 def number_on_the_card(liar: Liar) -> None:
-    card = liar.folder / "README.md"
-    before = card.read_text()
+    page = liar.folder / "README.md"
+    before = page.read_text()
     line = next(line for line in before.splitlines() if line.startswith("| `accuracy`") and "receipts/model" in line)
     cells = line.split(" | ")
     cells[1] = "0.9999"
-    card.write_text(before.replace(line, " | ".join(cells)))
+    page.write_text(before.replace(line, " | ".join(cells)))
+
+
+def headline_on_the_card(liar: Liar) -> None:
+    page = liar.folder / "README.md"
+    page.write_text(re.sub(r"(?m)^\*\*accuracy [\d.]+", "**accuracy 0.9999", page.read_text()))
+
+
+def number_in_the_report(liar: Liar) -> None:
+    report = liar.folder / "report.html"
+    before = report.read_text()
+    row = next(row for row in re.findall("<tr>.*?</tr>", before) if "receipts/model.json" in row and "accuracy" in row)
+    report.write_text(before.replace(row, re.sub(r"<td>[\d.]+</td>", "<td>0.9999</td>", row, count=1)))
+
+
+def headline_of_the_report(liar: Liar) -> None:
+    report = liar.folder / "report.html"
+    report.write_text(re.sub(r">accuracy [\d.]+ \[", ">accuracy 0.9999 [", report.read_text()))
+
+
+def interval_in_the_front_matter(liar: Liar) -> None:
+    page = liar.folder / "README.md"
+    page.write_text(re.sub(r"ci95:(\s+)- [\d.]+", r"ci95:\1- 0.91234", page.read_text(), count=1))
+
+
+def one_more_result_in_the_front_matter(liar: Liar) -> None:
+    page = liar.folder / "README.md"
+    more = "  results:\n  - task: {type: x}\n    metrics: [{type: accuracy, value: 0.9999}]\n"
+    page.write_text(page.read_text().replace("  results:\n", more, 1))
 
 
 def number_in_the_front_matter(liar: Liar) -> None:
-    card = liar.folder / "README.md"
-    value = next(line for line in card.read_text().splitlines() if line.strip().startswith("value: 0."))
-    card.write_text(card.read_text().replace(value, value.split("value")[0] + "value: 0.9999", 1))
+    page = liar.folder / "README.md"
+    value = next(line for line in page.read_text().splitlines() if line.strip().startswith("value: 0."))
+    page.write_text(page.read_text().replace(value, value.split("value")[0] + "value: 0.9999", 1))
+
+
+def number_in_the_bill(liar: Liar) -> None:
+    bill = liar.folder / bom.NAME
+    bill.write_text(re.sub(r'"value": "0\.\d+"', '"value": "0.9999"', bill.read_text(), count=1))
+
+
+def number_for_the_leaderboard(liar: Liar) -> None:
+    results = liar.folder / card.EVAL_RESULTS
+    results.parent.mkdir()
+    told = card.eval_results("ada/news", None, "receipts/model.json", receipt.read(liar.receipt))
+    results.write_text(re.sub("value: .*", "value: 0.9999", told))
 
 
 def swapped_weights(liar: Liar) -> None:
@@ -193,17 +244,17 @@ def better_number_signed(liar: Liar) -> None:
         statement["predicate"]["results"][0]["value"] = statement["predicate"]["claim"]["value"] = "0.99"
 
     liar.sign(change)
-    (liar.folder / "README.md").unlink()
+    liar.hide_pages()
 
 
 def narrower_interval_signed(liar: Liar) -> None:
     liar.sign(lambda statement: statement["predicate"]["results"][0]["ci95"].update(low="0.7"))
-    (liar.folder / "README.md").unlink()
+    liar.hide_pages()
 
 
 def lower_baseline_signed(liar: Liar) -> None:
     liar.sign(lambda statement: statement["predicate"]["results"][0].update(baseline="0.01"))
-    (liar.folder / "README.md").unlink()
+    liar.hide_pages()
 
 
 def removed_rows(liar: Liar) -> None:
@@ -276,7 +327,14 @@ def tampered_and_scored_anew(liar: Liar) -> None:
         (receipt_of_another, "signature", "belongs"),
         (claims_more_than_measured, "signature", "claims accuracy 0.999"),
         (number_on_the_card, "files", "The card says accuracy 0.9999"),
+        (headline_on_the_card, "files", "The card says accuracy 0.9999"),
+        (number_in_the_report, "files", "The report says accuracy 0.9999"),
+        (headline_of_the_report, "files", "The report says accuracy 0.9999"),
         (number_in_the_front_matter, "files", "model-index"),
+        (interval_in_the_front_matter, "files", "model-index"),
+        (one_more_result_in_the_front_matter, "files", "accuracy 0.9999, which no receipt"),
+        (number_in_the_bill, "files", "model.cdx.json has numbers"),
+        (number_for_the_leaderboard, "files", "modelcommons.yaml says accuracy 0.9999"),
         (swapped_weights, "files", "The model is not the one"),
         (swapped_labels, "files", "The model is not the one"),
         (swapped_predictions, "files", "predictions/model.jsonl.gz is not"),
@@ -298,8 +356,6 @@ def tampered_and_scored_anew(liar: Liar) -> None:
 def test_a_lie_is_caught(liar: Liar, made: Path, lie: Callable[[Liar], None], level: str, reason: str) -> None:
     shutil.copytree(made / "data", liar.folder.parent / "data")
     lie(liar)
-    if not (liar.folder / "README.md").exists():
-        (liar.folder / "README.md").write_text("# a card without numbers\n")
     if level != "signature":  # up to there, all is well
         below = mc.verify(liar.folder, LEVELS[LEVELS.index(level) - 1], data=made / "data")
         assert (
@@ -314,6 +370,7 @@ def test_a_lie_is_caught(liar: Liar, made: Path, lie: Callable[[Liar], None], le
 def test_a_forged_key_is_caught_by_the_fingerprint(liar: Liar) -> None:
     liar.sign(lambda statement: None)
     liar.drop_others()
+    liar.hide_pages()
     assert mc.verify(liar.folder).holds, "nothing but the key is wrong"
     verdict = mc.verify(liar.folder, "signature", key=keys.fingerprint(keys.own().public))
     assert verdict.outcome == "FAIL" and "Expected the signature of" in verdict.checks[0].reason
@@ -321,7 +378,6 @@ def test_a_forged_key_is_caught_by_the_fingerprint(liar: Liar) -> None:
 
 def test_rows_that_differ_are_named(liar: Liar, made: Path) -> None:
     answers_never_made(liar)
-    (liar.folder / "README.md").write_text("# a card without numbers\n")
     verdict = mc.verify(liar.folder, "infer", data=made / "data")
     assert verdict.checks[-1].ids and verdict.checks[-1].ids[0] in str(verdict)
 
@@ -355,9 +411,9 @@ def with_a_note_beside(made: Path, to: Path) -> Path:
 
 
 def with_words_on_the_card(made: Path, to: Path) -> Path:
-    card = moved(made, to) / "README.md"
-    card.write_text(card.read_text() + "\nWe thank our readers.\n")
-    return card.parent
+    page = moved(made, to) / "README.md"
+    page.write_text(page.read_text() + "\nWe thank our readers.\n")
+    return page.parent
 
 
 def the_run_folder(made: Path, to: Path) -> Path:
@@ -419,6 +475,8 @@ def test_an_honest_folder_passes_on_another_machine(tmp_path: Path, machine: dic
     done = subprocess.run(command, env={**os.environ, **machine}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "REPRODUCED" in done.stdout
+    if "REPRODUCED: " in done.stdout:
+        assert re.search(r"within noise; accuracy [\d.]+, stored [\d.]+$", done.stdout, re.MULTILINE)
 
 
 # --- what cannot be decided, and usage ------------------------------------------------------------------------------
@@ -430,6 +488,25 @@ def test_scores_are_checked_without_the_data_and_said_so(made: Path, tmp_path: P
     assert verdict.holds and "the data are not here" in str(verdict)
     verdict = mc.verify(folder, "infer")
     assert verdict.outcome == "UNDECIDED" and verdict.exit_code == 2 and "--data" in str(verdict)
+
+
+def test_without_the_package_that_reads_the_data_scores_are_checked_all_the_same(tmp_path: Path) -> None:
+    tiny = fields.find("image-classification").tiny(tmp_path / "data")
+    sections = {section: dict(values) for section, values in tiny.recipe.items()}
+    data = sections.pop("data", {}) | {"source": str(tiny.source), "license": "cc0-1.0"}
+    told = {"task": "image-classification", "data": data, "explain": {"examples": 0}, "shrink": {}, **sections}
+    run(Recipe.model_validate(told), tmp_path / "run")
+    program = (
+        "import sys\nsys.modules.update(dict.fromkeys(['PIL', 'torch', 'scipy']))  # an import of None: there is none\n"
+        f"import modelcommons as mc\nprint(mc.verify({str(tmp_path / 'run')!r}, sys.argv[1]))"
+    )
+    at = {
+        level: subprocess.run([sys.executable, "-c", program, level], capture_output=True, text=True, timeout=120)
+        for level in ("score", "infer")
+    }
+    assert "the data cannot be read here (The image field needs 'PIL')" in at["score"].stdout, at["score"]
+    assert at["score"].stdout.splitlines()[-1].startswith("PASS")
+    assert "UNDECIDED  infer" in at["infer"].stdout and "modelcommons[image]" in at["infer"].stdout
 
 
 def test_other_data_decide_nothing(made: Path, tmp_path: Path) -> None:
@@ -445,6 +522,21 @@ def test_predictions_that_may_not_be_shared_decide_nothing(made: Path, tmp_path:
     shutil.rmtree(folder / "predictions")
     assert mc.verify(folder, "files").exit_code == 2
     assert mc.verify(folder, "signature").holds
+
+
+@pytest.mark.parametrize("gone", ["receipts/model.json", "receipts/seed-1.json", "receipts/onnx/model.json"])
+def test_a_receipt_that_was_taken_away_is_missed(made: Path, tmp_path: Path, gone: str) -> None:
+    folder = moved(made, tmp_path)
+    (folder / gone.replace("seed-1", next((folder / "receipts").glob("seed-*")).stem)).unlink()
+    verdict = mc.verify(folder, "files", data=made / "data")
+    assert verdict.exit_code == 2 and "is not here" in str(verdict), verdict
+
+
+def test_a_receipt_that_only_the_card_names_is_missed(made: Path, tmp_path: Path) -> None:
+    page = moved(made, tmp_path) / "README.md"
+    page.write_text(page.read_text().replace("receipts/model.json", "receipts/better.json").replace(" 0.", " 1."))
+    assert "receipts/better.json" in str(mc.verify(page.parent, "signature"))
+    assert not mc.verify(page.parent, "signature").holds
 
 
 def test_a_sample_answers_whole_batches(made: Path) -> None:

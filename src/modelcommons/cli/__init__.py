@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _end)
     try:
         sys.exit(_called(arguments))
-    except BrokenPipeError:  # `commons tasks | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # nobody reads what is said meanwhile
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         sys.exit(2)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
@@ -55,6 +55,8 @@ def _called(arguments: list[str]) -> int:
         code: Any = app(arguments, standalone_mode=False, prog_name="commons")
     except Abort:
         raise KeyboardInterrupt from None
+    except SystemExit:  # how typer ends when a pipe breaks, with 1
+        raise BrokenPipeError from None
     except TyperException as error:  # an unknown option, a missing argument
         message = error.format_message()
         raise UsageError(f"{message}{'' if message[-1] in '.?!' else '.'} See: {_help(error)}.") from None

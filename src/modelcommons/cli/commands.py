@@ -118,7 +118,16 @@ def check(
     value = {"recipe": asked, "data": data.report, "license": licence.license}
     columns = [(each["name"], each["kind"], each["role"], each["example"]) for each in data.report["columns"]]
     words = [table(columns, ("column", "kind", "role", "example")), *data.report["notes"]]
+    if data.report.get("classes"):
+        words.append(f"classes in train: {_balance(data.report['classes']['train'])}")
     show(value, "\n".join([*words, f"licence: {licence.name}", f"{recipe} can be run."]), json)
+
+
+def _balance(counts: dict[str, int]) -> str:
+    """Rows of each class, most frequent first: `spam 653, ham 481, ... and 3 more`."""
+    most = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    rest = f", ... and {len(most) - 10} more" if len(most) > 10 else ""
+    return ", ".join(f"{label} {count:,}" for label, count in most[:10]) + rest
 
 
 @app.command()
@@ -286,11 +295,9 @@ def schema(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> No
     \b
     commons schema > recipe.schema.json
     """
-    import json as jsons
-
     from modelcommons.workbench.recipe import schema
 
-    print(jsons.dumps(schema(), indent=2, ensure_ascii=False))
+    show(schema(), "", as_json=True)
 
 
 @app.command()

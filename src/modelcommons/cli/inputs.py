@@ -22,7 +22,7 @@ def read(inputs: Sequence[str]) -> Iterator[Any]:
 
 
 def _stdin(raw: bytes) -> Iterator[Any]:
-    """A JSON list or object, else one input for each line; bytes that are no text (a picture) through a file."""
+    """JSON or JSON Lines, else one input for each line; bytes that are no text (a picture) through a file."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -31,10 +31,22 @@ def _stdin(raw: bytes) -> Iterator[Any]:
             path.write_bytes(raw)
             yield path
         return
-    if text.lstrip()[:1] in ("[", "{"):
-        try:
-            yield json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"Expected JSON on stdin, as it begins with [ or {{: {error}.") from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise UsageError("Expected an input on stdin, got nothing. Name a text or a file, or pipe one in.")
+    if lines[0].lstrip()[:1] in ("[", "{"):
+        yield from _json(text, lines)
     else:
-        yield from (line for line in text.splitlines() if line.strip())
+        yield from lines
+
+
+def _json(text: str, lines: Sequence[str]) -> Iterator[Any]:
+    """One JSON value, or JSON Lines, one input each."""
+    try:
+        yield json.loads(text)
+    except ValueError as error:
+        try:
+            values = [json.loads(line) for line in lines]
+        except ValueError:
+            raise UsageError(f"Expected JSON on stdin, as it begins with [ or {{: {error}.") from None
+        yield from values

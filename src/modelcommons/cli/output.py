@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,10 @@ EVERY_SECONDS = 30  # between plain lines of one stage, where there is no termin
 
 def show(value: Any, words: str, as_json: bool) -> None:
     """The command's result: one JSON value, or the same in words."""
-    print(json.dumps(plain(value), ensure_ascii=False, indent=2) if as_json else words)
+    try:
+        print(json.dumps(plain(value), ensure_ascii=False, indent=2) if as_json else words, flush=True)
+    except BrokenPipeError:  # `commons verify FOLDER | head -1`: the exit code is still the command's own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain(value: Any) -> Any:

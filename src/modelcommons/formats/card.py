@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 from modelcommons.errors import FormatError
@@ -71,10 +73,42 @@ def model_index(
         entry: dict[str, Any] = {
             "task": {"type": PIPELINE_TAGS.get(task, task), "name": task},
             "dataset": dataset | ({"revision": revision} if revision else {}),
-            "metrics": [_metric(result, receipt.predicate.predictions.count) for result in receipt.predicate.results],
+            "metrics": index_metrics(receipt),
         }
         entries.append(entry | ({"source": {"name": "signed receipt", "url": f"{url}/{path}"}} if url else {}))
     return [{"name": name, "results": entries}]
+
+
+EVAL_RESULTS = ".eval_results/modelcommons.yaml"
+
+
+def eval_results(dataset: str, revision: str | None, path: str, receipt: Receipt, url: str | None = None) -> str:
+    """The Hub's `.eval_results/*.yaml`: the main metric of one receipt, on the data set's default task.
+
+    Args:
+        dataset: a Hub id; the Hub shows the number where that data set is a benchmark.
+        path: of the receipt in the model folder.
+        url: where the model folder will be read.
+
+    Source: huggingface/hub-docs, eval-results.md.
+    """
+    claim, result = receipt.predicate.claim, receipt.predicate.results[0]
+    entry: dict[str, Any] = {
+        "dataset": {"id": dataset, "task_id": "default", **({"revision": revision} if revision else {})},
+        "value": float(result.value),
+        "date": receipt.predicate.finished,
+        **({"source": {"url": f"{url}/{path}", "name": "signed receipt"}} if url else {}),
+        "notes": (
+            f"{claim.metric}, split {claim.split}, 95 % interval {result.ci95.low} to {result.ci95.high}, "
+            f"baseline {result.baseline}; {path}, signed by {receipt.fingerprint}"
+        ),
+    }
+    return yaml.dump([entry])
+
+
+def index_metrics(receipt: Receipt) -> list[dict[str, Any]]:
+    """What `model-index` says of one receipt: every number that it has signed."""
+    return [_metric(result, receipt.predicate.predictions.count) for result in receipt.predicate.results]
 
 
 def _metric(result: Result, rows: int) -> dict[str, Any]:
@@ -85,6 +119,58 @@ def _metric(result: Result, rows: int) -> dict[str, Any]:
         "value": float(result.value),
         "args": {"ci95": [low, high], "baseline": baseline, "direction": result.direction, "rows": rows},
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a page shows: the cells of each table row, and its headline."""
+
+    rows: Sequence[Sequence[str]] = ()
+    headline: str = ""
+
+
+def shown(prose: str) -> Shown:
+    """What the card's Markdown shows."""
+    lines = [line.strip() for line in prose.splitlines()]
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")
+    ]
+    return Shown(rows, next((line for line in lines if line.startswith("**")), "").replace("*", ""))
+
+
+def shown_in_html(page: str) -> Shown:
+    """What report.html shows."""
+    reader = _Reader()
+    reader.feed(page)
+    return Shown(reader.rows, reader.headline)
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.headline = ""
+        self.inside = ""  # the tag whose text is read
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.inside = tag
+            self.rows = self.rows or [[]]
+            self.rows[-1].append("")
+        elif tag == "p" and ("class", "headline") in attrs:
+            self.inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self.inside:
+            self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "p":
+            self.headline += data
+        elif self.inside:
+            self.rows[-1][-1] += data
 
 
 def escape(text: object) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from modelcommons.errors import RecipeError
-from modelcommons.formats.yaml import At
+from modelcommons.formats.yaml import At, scalar
 
 Value = TypeVar("Value", bound=BaseModel)
 Schema = dict[str, Any]
@@ -100,9 +100,11 @@ def _sentence(error: ErrorDetails, root: Schema, values: Any, here: At, places: 
         return f"{where}expected the key {key}, it is missing. {what}".rstrip()
     if error["type"] == "value_error":
         return f"{where}{key + ': ' if key else ''}{error['ctx']['error']}"
-    expected = words(_schema_at(root, here), root)
+    expected, value = words(_schema_at(root, here), root), _value(values, here)
     hint = " Put it in quotes." if expected == "text" and not isinstance(error["input"], (dict, list)) else ""
-    return f"{where}{key or 'it'}: expected {expected}, got {shown(_value(values, here))}.{hint}"
+    if isinstance(value, str) and not isinstance(scalar(value), str):
+        hint = " Remove the quotes."
+    return f"{where}{key or 'it'}: expected {expected}, got {shown(value)}.{hint}"
 
 
 def _value(values: Any, at: At) -> Any:

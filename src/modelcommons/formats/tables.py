@@ -63,6 +63,14 @@ class Source(Protocol):
     def files(self) -> Sequence[File]: ...
 
 
+def is_file(text: str) -> bool:
+    """Whether what a person typed names a file that is here; a long text is no name."""
+    try:
+        return "\n" not in text and Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_source(source: Source) -> dict[str, Table]:
     """All files of a source, one table per split: `all` where the files name none, else `train`, `validation`, `test`.
 
@@ -210,6 +218,18 @@ class Table:
 
         return np.asarray(self.column(name).cast(pa.timestamp("s"), safe=False).to_numpy()).astype("datetime64[s]")
 
+    def moments(self, name: str) -> np.ndarray:
+        """A column of times or numbers as what sorts: datetime64[s] or float64.
+
+        Raises:
+            DataError: it is neither.
+        """
+        if self.kinds[name] == "time":
+            return self.times(name)
+        if self.kinds[name] not in ("integer", "number"):
+            raise DataError(f"Expected times or numbers in column '{name}', its values are of kind {self.kinds[name]}.")
+        return self.numbers(name).values
+
     def missing(self, name: str) -> np.ndarray:
         """Which rows have nothing in this column, shape (rows,), bool."""
         return np.asarray(self.column(name).is_null().to_numpy())
@@ -339,6 +359,11 @@ class TableRows(Generic[Made]):
 
     def ids(self) -> Iterator[str]:
         return self.table.ids(self._id, self.indices)
+
+    def moments(self, name: str) -> np.ndarray:
+        """See `Table.moments`, of these rows."""
+        found = self.table.moments(name)
+        return found if self.indices is None else found[self.indices]
 
     def take(self, indices: np.ndarray) -> TableRows[Made]:
         at = np.asarray(indices, np.int64)

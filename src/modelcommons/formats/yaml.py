@@ -64,7 +64,7 @@ def read(text: str | bytes, name: str, replace: Callable[[str, int], str] | None
     if isinstance(text, str):
         text = text.encode("utf-8", errors="surrogatepass")
     if len(text) > MAX_BYTES:
-        raise FormatError(f"{name}: expected at most {MAX_BYTES // 1024} KiB of YAML, got {len(text) // 1024:,} KiB.")
+        raise FormatError(f"{name}: expected at most {MAX_BYTES // 1024} KiB of YAML, got more. Make it smaller.")
     try:
         events = yaml.parse(text.decode("utf-8"), Loader=yaml.SafeLoader)
         return _Reader(events, name, replace or (lambda value, line: value)).document()

@@ -11,6 +11,7 @@ import numpy as np
 from modelcommons.errors import Undecided, UsageError
 from modelcommons.formats import predictions
 from modelcommons.formats.predictions import Lines
+from modelcommons.workbench import fields
 from modelcommons.workbench.engine.statistics import paired
 from modelcommons.workbench.serve import find_folder, find_task
 from modelcommons.workbench.task import Score, Task
@@ -101,6 +102,8 @@ def diff(a: str | Path, b: str | Path, seed: int = 0) -> Diff:
         raise UsageError(f"Expected two models of one task, got {task.name} and {other.name}.")
     _same_rows(mine, theirs)
     losses = task.losses(mine), task.losses(theirs)
+    with fields.needed(task):
+        p_value = paired(*losses, seed, task.block(mine))
     return Diff(
         a=str(a),
         b=str(b),
@@ -112,7 +115,7 @@ def diff(a: str | Path, b: str | Path, seed: int = 0) -> Diff:
             for x, y, loss_x, loss_y in zip(mine, theirs, *losses, strict=True)
             if task.changed(x, y)
         ),
-        p_value=paired(*losses, seed, task.block(mine)),
+        p_value=p_value,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from modelcommons.workbench import fields
 from modelcommons.workbench.engine.progress import Progress, Silent
 from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.folder import RunFolder
@@ -106,7 +107,7 @@ def plan(recipe: Recipe, progress: Progress | None = None) -> Plan:
     progress = progress or Silent()
     task = resolve(recipe)
     got = get(task, recipe, progress)
-    with tempfile.TemporaryDirectory(prefix="commons-plan-") as name:
+    with fields.needed(task), tempfile.TemporaryDirectory(prefix="commons-plan-") as name:
         folder = RunFolder(Path(name))
         data = prepare(task, got.source, recipe, folder, progress)
         measured = _Measured(task, got.choices[0], data, recipe, folder, progress)

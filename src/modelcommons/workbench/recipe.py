@@ -191,7 +191,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), environment: Mapping[s
         environment: where `${NAME}` is looked up; `os.environ` when not given.
 
     Raises:
-        NotFound: there is no such file, or its parent is not there.
+        NotFound: there is no such file.
         FormatError: it is not YAML, or a YAML bomb.
         RecipeError: unknown keys, wrong values, a variable that is not set; each with file, line and key.
     """
@@ -299,7 +299,10 @@ def _extended(layer: _Layer, path: Path, environment: Mapping[str, str]) -> _Lay
     name, place = layer.values.pop("extends"), layer.places[("extends",)]
     if not isinstance(name, str):
         raise RecipeError(f"{place}: extends: expected the name of one recipe file, got {name!r}.")
-    parent = _read(path.parent / name, environment)
+    try:
+        parent = _read(path.parent / name, environment)
+    except NotFound:
+        raise RecipeError(f"{place}: extends: there is no recipe at {path.parent / name}. Name one that is.") from None
     if "extends" in parent.values:
         raise RecipeError(
             f"{place}: {name} itself extends another recipe; one parent is allowed. Merge the two parents."

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 import modelcommons
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
+from modelcommons.workbench import fields
 from modelcommons.workbench.engine.progress import Progress, Silent
 from modelcommons.workbench.folder import RunFolder, write
 from modelcommons.workbench.recipe import Recipe, dump
@@ -72,7 +73,7 @@ def run(recipe: Recipe, folder: Path | None = None, progress: Progress | None = 
     progress = progress or Silent()
     task = resolve(recipe)
     home = RunFolder(folder or default_folder(recipe))
-    with home.locked():
+    with fields.needed(task), home.locked():
         return stages(task, recipe, home, progress)
 
 

@@ -27,7 +27,8 @@ class Served:
 
     def predict(self, value: Any) -> list[Answer]:
         """One answer per input: a list in, or a file with several rows, gives several answers."""
-        return self.model.predict(self.task.read_input(value, self.options))
+        with fields.needed(self.task):
+            return self.model.predict(self.task.read_input(value, self.options))
 
 
 def load(path: str | Path, variant: str = "") -> Served:
@@ -37,7 +38,8 @@ def load(path: str | Path, variant: str = "") -> Served:
         variant: an export inside the folder, such as `onnx/model_int8.onnx`.
 
     Raises:
-        NotFound: no model there, or nothing in the folder says its task.
+        NotFound: no model or no such export there, or nothing in the folder says its task.
+        MissingPackage: the extra of its field is not installed.
         UnsafeFile: the weights are a pickle.
         FormatError: a file is truncated or is not what the config says.
     """
@@ -45,10 +47,11 @@ def load(path: str | Path, variant: str = "") -> Served:
     task = find_task(folder)
     recipe = folder / "recipe.yaml"
     options = task.options.model_validate(load_resolved(recipe).data.options if recipe.is_file() else {})
-    try:
+    if variant and not (folder / variant).is_file():
+        here = sorted(path.relative_to(folder).as_posix() for path in folder.glob("onnx/*.onnx"))
+        raise NotFound(f"There is no export {variant} in {folder}. Exports: {', '.join(here) or 'none'}.")
+    with fields.needed(task):
         return Served(folder, task, task.load(folder, variant), options)
-    except ModuleNotFoundError as error:
-        raise fields.missing(task, error) from error
 
 
 def find_folder(path: str | Path) -> Path:

@@ -101,13 +101,20 @@ class Reading:
     notes: tuple[str, ...] = ()  # what a person should know: `2 gaps of 1 week filled by interpolation`
 
 
+def column_of(role: str, columns: Sequence[Column]) -> str | None:
+    """The name of the column that has this role; None where none has."""
+    return next((column.name for column in columns if column.role == role), None)
+
+
 class Split(BaseModel):
     """`data.split` of a recipe: how rows are divided where the data has no official division."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["auto", "hash", "group", "time"] = Field(
-        "auto", description="`hash` of the id, whole `group`s, or `time` order; `auto`: as the task is used to."
+        "auto",
+        description="`hash` of the id, whole `group`s, or `time`: what came last is the test (by the column of that "
+        "role, else by the order of the rows); `auto`: as the task is used to.",
     )
     validation: float = Field(0.1, gt=0, lt=1, description="Share of the training rows held out to choose by.")
     test: float = Field(0.2, gt=0, lt=1, description="Share of all rows for the test, where no official test exists.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,11 +27,12 @@ from modelcommons.errors import (
     Undecided,
     UsageError,
 )
-from modelcommons.formats import card, predictions, receipt
+from modelcommons.formats import bom, card, predictions, receipt, yaml
 from modelcommons.formats.canonical import canonical
+from modelcommons.formats.card import Shown
 from modelcommons.formats.digest import folder_sha256, ids_sha256
 from modelcommons.formats.predictions import Lines
-from modelcommons.formats.receipt import Receipt, decimal
+from modelcommons.formats.receipt import Receipt, Result, decimal
 from modelcommons.workbench import fields, protocols, sources
 from modelcommons.workbench.engine.progress import Progress, Silent
 from modelcommons.workbench.engine.scoring import Score
@@ -41,8 +43,8 @@ from modelcommons.workbench.serve import find_folder
 from modelcommons.workbench.stages import evaluate
 from modelcommons.workbench.stages.evaluate import JUDGED
 from modelcommons.workbench.stages.prepare import prepare
-from modelcommons.workbench.stages.report.sections import interval, number
-from modelcommons.workbench.task import Parts, Rows, Source, Task
+from modelcommons.workbench.stages.report.sections import interval, number, receipt_path
+from modelcommons.workbench.task import Line, Parts, Rows, Source, Task
 
 Level = Literal["signature", "files", "score", "infer", "train"]
 Outcome = Literal["PASS", "FAIL", "UNDECIDED", "SKIPPED"]
@@ -50,6 +52,7 @@ Outcome = Literal["PASS", "FAIL", "UNDECIDED", "SKIPPED"]
 LEVELS: tuple[Level, ...] = ("signature", "files", "score", "infer", "train")
 SHOWN = 5  # ids of rows that differ
 LOOSE = 10  # times the noise measured here that a receipt's own noise may allow
+HEADLINE = re.compile(r"(\S+) (\S+) (\[[^\]]*\])")  # metric, value, interval
 MARGIN = 0.01  # share of the main metric by which a model trained elsewhere may differ
 
 
@@ -135,17 +138,18 @@ def verify(
     if not 0 < sample <= 1:
         raise UsageError(f"Expected a sample above 0 and up to 1 (or 100%), got {sample:g}.")
     folder = find_folder(path)
-    paths = sorted((folder / "receipts").rglob("*.json"), key=lambda found: (found.name != "model.json", found))
-    if not paths:
+    if not any((folder / "receipts").rglob("*.json")):
         raise NotFound(f"There is no receipt in {folder}: nothing says how its numbers came about.")
     model = _Shipped(folder, Path(path), data, progress or Silent())
     checks: list[Check] = []
     signers: dict[str, None] = {}
-    for place in paths:
-        name = place.relative_to(folder).as_posix()
-        climb = _Climb(model, place, name, sample, key)
+    for name in sorted(model.names, key=lambda name: (not name.endswith("/model.json"), name)):
+        if not (folder / name).is_file():
+            checks.append(Check("signature", name, "UNDECIDED", "It is not here, though there are numbers it is for."))
+            continue
+        climb = _Climb(model, folder / name, name, sample, key)
         for step in LEVELS[: LEVELS.index(level) + 1]:
-            checks.append(_check(step, name, getattr(climb, step)))
+            checks.append(_check(step, name, getattr(climb, step), model))
             if checks[-1].outcome in ("FAIL", "UNDECIDED"):
                 break
         if "receipt" in vars(climb):
@@ -165,18 +169,17 @@ class _Differs(Contradicted):
         self.ids = tuple(ids)
 
 
-def _check(level: Level, name: str, work: Callable[[], str]) -> Check:
+def _check(level: Level, name: str, work: Callable[[], str], model: _Shipped) -> Check:
     """The outcome of one step."""
     try:
-        return Check(level, name, "PASS", work())
+        with fields.needed(model.task) if level in ("infer", "train") else nullcontext():
+            return Check(level, name, "PASS", work())
     except _Skipped as skipped:
         return Check(level, name, "SKIPPED", str(skipped))
     except (DoesNotHold, FormatError) as error:  # a damaged file is not the file that was signed
         return Check(level, name, "FAIL", str(error), getattr(error, "ids", ()))
     except CommonsError as error:
         return Check(level, name, "UNDECIDED", str(error))
-    except ModuleNotFoundError as error:
-        return Check(level, name, "UNDECIDED", str(MissingPackage(f"This level needs '{error.name}'; install it.")))
 
 
 def _told(check: Check) -> str:
@@ -193,6 +196,35 @@ class _Shipped:
         self.folder, self.progress = folder, progress
         self._run = path / "recipe.yaml" if path / "model" == folder else None
         self._data = data
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Paths of all receipts: those here, and those that ought to be: of the model, of each export, of each file of
+        predictions, and what the card names. A receipt that was taken away is missed."""
+        here = {path.relative_to(self.folder).as_posix() for path in (self.folder / "receipts").rglob("*.json")}
+        scored = {path.relative_to(self.folder).with_suffix("") for path in self.folder.glob("onnx/*.onnx")}
+        answered = (self.folder / "predictions").rglob("*.jsonl.gz")
+        scored |= {path.relative_to(self.folder / "predictions").with_suffix("").with_suffix("") for path in answered}
+        wanted = {receipt_path(path.as_posix()) for path in scored} - {receipt_path("baseline")}
+        card = self.folder / "README.md"
+        named = re.findall(r"receipts/[\w./-]+\.json", _text(card)) if card.is_file() else []
+        return here | wanted | {receipt_path("model")} | {name for name in named if ".." not in name}
+
+    @cached_property
+    def receipts(self) -> dict[str, Receipt]:
+        """Those that can be read and are signed, by path."""
+        found = {}
+        for name in sorted(self.names):
+            try:
+                found[name] = receipt.read(self.folder / name)
+            except CommonsError:
+                continue  # its own check says so
+        return found
+
+    @property
+    def complete(self) -> bool:
+        """Whether all receipts are here and signed; where not, a check of its own says so."""
+        return len(self.receipts) == len(self.names)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -238,8 +270,9 @@ class _Shipped:
     @cached_property
     def test(self) -> Rows:
         """The test rows, as the recipe divides the data."""
-        reading = self.task.rows(self.source, self.recipe.data.columns, self.options)
-        return self.task.split(reading, self.recipe.data.split, self.options).test
+        with fields.needed(self.task):
+            reading = self.task.rows(self.source, self.recipe.data.columns, self.options)
+            return self.task.split(reading, self.recipe.data.split, self.options).test
 
     @cached_property
     def parts(self) -> Parts:
@@ -278,13 +311,29 @@ class _Shipped:
             }
 
     @cached_property
-    def card(self) -> tuple[dict[str, Any], str]:
-        """Front matter and text of the card."""
+    def front(self) -> dict[str, Any]:
+        """The card's front matter."""
+        return card.read_front_matter(self._card)
+
+    @cached_property
+    def pages(self) -> dict[str, Shown]:
+        """What the pages show that people read: the card, and the report where it is here."""
+        found = {"card": card.shown(card.body(self._card))}
+        report = self.folder / "report.html"
+        return found | ({"report": card.shown_in_html(_text(report))} if report.is_file() else {})
+
+    @cached_property
+    def eval_results(self) -> list[dict[str, Any]]:
+        """What we wrote for the Hub's leaderboards; nothing where the data are not from a hub."""
+        path = self.folder / card.EVAL_RESULTS
+        return list(_each(yaml.load(_text(path), path.name))) if path.is_file() else []
+
+    @cached_property
+    def _card(self) -> str:
         try:
-            text = (self.folder / "README.md").read_text(encoding="utf-8")
+            return (self.folder / "README.md").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             raise Undecided("The folder has no card (README.md) that can be read.") from None
-        return card.read_front_matter(text), card.body(text)
 
 
 class _Climb:
@@ -336,7 +385,7 @@ class _Climb:
             raise Contradicted("predictions/baseline.jsonl.gz is not the file that was signed.")
         if self.model.recipe.digest(JUDGED) != told.inputs.data.get("recipeSha256"):
             raise Contradicted("recipe.yaml is not the recipe that was signed.")
-        self._card()
+        self._pages()
         if not self._has_weights:
             return "predictions and recipe as signed; the weights of this seed are not shipped"
         names = self._files()
@@ -359,38 +408,56 @@ class _Climb:
             raise Undecided(f"{missing[0]} is not here, so the model cannot be digested.")
         return names
 
-    def _card(self) -> None:
-        """Numbers on the card, in front matter and table, are those of this receipt."""
-        front, text = self.model.card
+    def _pages(self) -> None:
+        """Numbers on the card, in front matter, table and headline, and in the report, are those of this receipt."""
         wanted = {result.metric: result for result in self.receipt.predicate.results}
-        for line in text.splitlines():
-            cells = [cell.strip().strip("`") for cell in line.strip().strip("|").split(" | ")]
-            if cells[-1] != self.name or len(cells) < 4:
-                continue
-            result = wanted.get(cells[0])
-            if result is None:
-                raise Contradicted(f"The card has a {cells[0]} that is not in {self.name}.")
-            shown = [number(result.value), interval(result.ci95), number(result.baseline)]
-            if cells[1:4] != shown:
-                raise Contradicted(
-                    f"The card says {cells[0]} {', '.join(cells[1:4])}; the receipt says {', '.join(shown)}."
-                )
+        for page, found in self.model.pages.items():
+            for cells in found.rows:
+                if len(cells) >= 4 and cells[-1] == self.name:
+                    if cells[0] not in wanted:
+                        raise Contradicted(f"The {page} has a {cells[0]} that is not in {self.name}.")
+                    result = wanted[cells[0]]
+                    _same(page, cells[:4], result, number(result.baseline))
+            headline = HEADLINE.match(found.headline)
+            if self.answers == "model" and headline and headline[1] in wanted:
+                _same(page, headline.groups(), wanted[headline[1]])
         if self._has_weights:
-            self._model_index(front)
+            self._model_index()
+            self._exported()
 
-    def _model_index(self, front: dict[str, Any]) -> None:
-        """Some result of the card's `model-index` has exactly this receipt's numbers."""
-        want = {(result.metric, float(result.value)) for result in self.receipt.predicate.results}
-        have = []
-        for entry in _each(front.get("model-index")):
-            for result in _each(entry.get("results")):
-                values = {(each.get("type"), each.get("value")) for each in _each(result.get("metrics"))}
-                have.append(values)
-                if values == want:
-                    return
-        if have:
-            metric, value = next(iter(sorted(want - set().union(*have)) or sorted(want)))
-            raise Contradicted(f"The card's model-index has no result with {metric} {value:g}, which was signed.")
+    def _model_index(self) -> None:
+        """The card's `model-index` has this receipt's result, and none that no receipt has signed."""
+        results = [
+            list(_each(result.get("metrics")))
+            for entry in _each(self.model.front.get("model-index"))
+            for result in _each(entry.get("results"))
+        ]
+        signed = [card.index_metrics(found) for found in self.model.receipts.values()]
+        for result in results:
+            if result not in signed and self.model.complete:
+                known = {(each["type"], each["value"]) for metrics in signed for each in metrics}
+                odd = [each for each in result if (each.get("type"), each.get("value")) not in known] or result
+                what = f"{odd[0].get('type')} {odd[0].get('value')}" if odd else "a result"
+                raise Contradicted(f"The card's model-index has {what}, which no receipt here has signed as it stands.")
+        if results and card.index_metrics(self.receipt) not in results:
+            raise Contradicted(f"The card's model-index lacks the result of {self.name}.")
+
+    def _exported(self) -> None:
+        """The numbers in the formats of others are those of receipts: CycloneDX, and the Hub's `.eval_results`."""
+        first, bill = self.receipt.predicate.results[0], self.model.folder / bom.NAME
+        if bill.is_file():
+            said = bom.read_metrics(bill)
+            signed = [bom.metrics(found) for found in self.model.receipts.values()]
+            odd = [metrics for metrics in said if metrics not in signed] if self.model.complete else []
+            if odd or bom.metrics(self.receipt) not in said:
+                raise Contradicted(f"{bom.NAME} has numbers that are not those of {self.name}.")
+        if self.answers == "model":
+            for entry in self.model.eval_results:
+                if entry.get("value") != float(first.value):
+                    raise Contradicted(
+                        f"{card.EVAL_RESULTS} says {first.metric} {entry.get('value')}; "
+                        f"the receipt says {_short(first.value)}."
+                    )
 
     # --- score -------------------------------------------------------------------------------------------------------
 
@@ -421,7 +488,7 @@ class _Climb:
         what = _interval(first.value, first.ci95.low, first.ci95.high)
         return f"{first.metric} {what} from {len(lines):,} predictions; {data}"
 
-    def _scores(self, lines: Lines) -> list[Score]:
+    def _scores(self, lines: Sequence[Line]) -> list[Score]:
         return self.model.task.scores(lines, self.model.recipe.evaluate.seed)
 
     def _same_rows(self, told: dict[str, Any]) -> None:
@@ -463,7 +530,10 @@ class _Climb:
                 f"The data at {source.name} are not those of the receipt: expected digest "
                 f"{str(told.get('sha256'))[:12]}, got {source.sha256[:12]}. Name them with --data."
             )
-        test, task = self.model.test, self.model.task
+        try:
+            test, task = self.model.test, self.model.task
+        except MissingPackage as error:
+            return f"targets as signed, the data cannot be read here ({_first_sentence(error)})"
         ids = list(test.ids())
         if ids_sha256(ids) != told.get("idsSha256"):
             here = set(self.lines.ids)
@@ -491,7 +561,8 @@ class _Climb:
         noise = float(told.protocol.get("noise", "0"))
         if noise:  # a receipt cannot allow itself more than a machine really moves
             noise = min(noise, LOOSE * evaluate.noise(model, rows))
-        same, differ = 0, []
+        moved: dict[int, Line] = {}  # index -> line made again, where its bytes are others
+        differ = []
         chosen = _sampled(len(rows), self.sample)
         for done, (index, (row, answer)) in enumerate(
             zip(chosen, evaluate.answers(model, rows, chosen), strict=True), start=1
@@ -499,16 +570,20 @@ class _Climb:
             if done % 512 == 0:
                 self.model.progress.step("infer", done, len(chosen), self.answers)
             fresh = {"id": row.id, "target": self.model.task.target(row), **answer}
-            if predictions.encode(fresh) == lines.bytes(index):
-                same += 1
-            elif not self.model.task.agrees(lines[index], fresh, noise):
-                differ.append(row.id)
+            if predictions.encode(fresh) != lines.bytes(index):
+                moved[index] = fresh
+                if not self.model.task.agrees(lines[index], fresh, noise):
+                    differ.append(row.id)
         if differ:
             raise _Differs(f"{len(differ):,} of {len(chosen):,} stored answers are not the model's.", differ)
-        if same == len(chosen):
-            return f"REPRODUCED_EXACT: {same:,} of {len(lines):,} answers made again, the same bytes"
         again = f"{len(chosen):,} of {len(lines):,} answers made again"
-        return f"REPRODUCED: {again}, {same:,} the same bytes, the rest within noise"
+        if not moved:
+            return f"REPRODUCED_EXACT: {again}, the same bytes"
+        stored, made = (
+            self._scores([of.get(index) or lines[index] for index in chosen])[0] for of in ({}, moved)
+        )  # the metric of the same rows, before and now
+        metric = f"{stored.metric} {made.value:.6g}, stored {stored.value:.6g}"
+        return f"REPRODUCED: {again}, {len(chosen) - len(moved):,} the same bytes, the rest within noise; {metric}"
 
     def _need_data(self) -> None:
         """Data of the receipt are here.
@@ -580,6 +655,21 @@ def _sampled(count: int, share: float) -> list[int]:
     wanted = max(1, round(len(batches) * share))
     chosen = [batches[int(at)] for at in np.linspace(0, len(batches) - 1, wanted).round()] if share < 1 else batches
     return [index for start in dict.fromkeys(chosen) for index in range(start, min(start + evaluate.BATCH, count))]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _same(page: str, said: Sequence[str], result: Result, *more: str) -> None:
+    """A page says what the receipt says: metric, value, interval, and what more.
+
+    Raises:
+        Contradicted: it does not.
+    """
+    signed = [result.metric, number(result.value), interval(result.ci95), *more]
+    if list(said) != signed:
+        raise Contradicted(f"The {page} says {' '.join(said)}; the receipt says {' '.join(signed)}.")
 
 
 def _each(value: Any) -> Iterator[dict[str, Any]]:

@@ -13,8 +13,11 @@ FEWEST = 4  # points before a curve says anything
 DRAWS = 200
 
 
-def more(curve: Sequence[Point], metric: str, direction: Literal["higher", "lower"]) -> str:
+def more(curve: Sequence[Point], metric: str, direction: Literal["higher", "lower"], limit: float) -> str:
     """In words, what twice the training would likely bring, with the range that the scatter of the points allows.
+
+    Args:
+        limit: the best value that the metric can have: 1 for an accuracy, 0 for a squared error.
 
     The metric is fitted by a power law with an end, `end + gain * step ** -rate` (Hestness et al., Deep learning
     scaling is predictable, empirically, 2017), on a grid of rates, and extrapolated; the range is from refits to
@@ -26,17 +29,18 @@ def more(curve: Sequence[Point], metric: str, direction: Literal["higher", "lowe
         return "too few scorings to say what more training would buy"
     steps = np.array([point.step for point in points], dtype=np.float64)
     values = np.array([point.metric for point in points])
+    sign = 1 if direction == "higher" else -1
     fitted, later = _fit(steps, values)
     rng = np.random.default_rng(0)
     residuals = values - fitted
     now = values.max() if direction == "higher" else values.min()
+    room = sign * (limit - now)
     gains = []
     for _ in range(DRAWS):
         again_fitted, again_later = _fit(steps, fitted + rng.choice(residuals, len(residuals)))
-        gains.append(again_later - again_fitted[-1])
-    sign = 1 if direction == "higher" else -1
-    low, high = np.quantile(sign * np.array(gains), [0.1, 0.9])
-    gain = sign * (later - fitted[-1])
+        gains.append(min(room, sign * (again_later - again_fitted[-1])))
+    low, high = np.quantile(gains, [0.1, 0.9])
+    gain = min(room, sign * (later - fitted[-1]))
     if gain <= 0 or (low <= 0 and gain < 0.005 * abs(now)):
         return f"twice the training would likely buy nothing measurable ({metric} is flat)"
     span = f"80 % range {sign * low:+.2g} to {sign * high:+.2g}"

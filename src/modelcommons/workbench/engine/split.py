@@ -60,7 +60,7 @@ def divide(
         times: each row's time, anything that sorts; the rows' own order when not given.
 
     Raises:
-        DataError: there are no training rows, or a part would be empty.
+        DataError: there are no training rows, no groups to divide by, or a part would be empty.
     """
     left = parts.get("train", parts.get("all"))
     if left is None:
@@ -72,7 +72,8 @@ def divide(
     if how.sizes is not None and len(wanted) == 2:
         chosen, words = by_sizes(len(left), how.sizes), f"the first {sum(how.sizes):,} rows in order"
     elif by == "time":
-        chosen, words = by_time(len(left) if times is None else times(left), **wanted), "time"
+        chosen = by_time(len(left) if times is None else times(left), **wanted)
+        words = "order of the rows" if times is None else "time"
     elif by == "group":
         chosen, words = by_hash(groups(left) if groups else _groups(left), salt=how.salt, **wanted), "hash of the group"
     else:
@@ -170,7 +171,13 @@ def _indices(is_validation: np.ndarray, is_test: np.ndarray) -> dict[str, np.nda
     }
 
 
-def _groups(rows: Rows) -> Iterator[str]:
-    """Each row's group; a row without one is a group of its own."""
-    for index, id in enumerate(rows.ids()):
-        yield rows[index].group or id
+def _groups(rows: Rows) -> list[str]:
+    """Each row's group; a row without one is a group of its own.
+
+    Raises:
+        DataError: no row has one.
+    """
+    groups = [rows[index].group for index in range(len(rows))]
+    if not any(groups):
+        raise DataError("Expected groups to divide the rows by, no row has one. Name their column: data.columns.group.")
+    return [group or id for group, id in zip(groups, rows.ids(), strict=True)]

@@ -79,6 +79,7 @@ def train(
     score: Callable[[nn.Module], float],
     metric: str,
     direction: Literal["higher", "lower"],
+    limit: float,
     training: Training,
     defaults: Defaults,
     seed: int,
@@ -96,6 +97,7 @@ def train(
         batch: makes one batch from row indices (int64); the generator, for augmentation, depends on seed and step only.
         loss: mean loss over the rows of a batch, a scalar.
         score: the main metric on the validation rows; called without gradients.
+        limit: the best value that the metric can have.
         lengths: one per training row; turns on length bucketing.
         seconds: budget, scoring included, over all resumptions.
         max_steps: stop after so many steps (a measured try).
@@ -176,7 +178,8 @@ def train(
     state.seconds = time.monotonic() - started
     if state.total < plan.total and stopped == "done":
         stopped = "budget"
-    return _fit(network, plan, state, metric, direction, stopped, num_rows)
+    more = curve.more(state.curve, metric, direction, limit)
+    return _fit(network, plan, state, metric, stopped, num_rows, more)
 
 
 # --- paragraphs of the loop -----------------------------------------------------------------------------------------
@@ -423,9 +426,9 @@ def _fit(
     plan: Plan,
     state: State,
     metric: str,
-    direction: Literal["higher", "lower"],
     stopped: Literal["done", "budget", "patience"],
     num_rows: int,
+    more: str,
 ) -> Fit:
     assert state.best is not None
     epochs = state.step / plan.steps_per_epoch
@@ -441,6 +444,6 @@ def _fit(
         parameters=sum(weight.numel() for weight in weights),
         trained_parameters=sum(weight.numel() for weight in weights if weight.requires_grad),
         stopped=stopped,
-        more=curve.more(state.curve, metric, direction),
+        more=more,
         settings={name: value for name, value in asdict(plan).items() if name not in ("seed", "steps_per_epoch")},
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from modelcommons.errors import MissingPackage, NotFound
@@ -15,6 +17,8 @@ TASKS: dict[str, str] = {
     "text-classification": "text.classification",
     "time-series-forecasting": "series.forecasting",
 }
+
+EXPORTERS = ("onnx", "onnxruntime", "onnxscript")  # these come with the extra `onnx`, whatever the field
 
 
 def find(name: str) -> Task:
@@ -32,9 +36,20 @@ def find(name: str) -> Task:
     return cast(Task, importlib.import_module(f"{__name__}.{module}").TASK)
 
 
-def missing(task: Task, error: ModuleNotFoundError) -> MissingPackage:
-    """The one sentence for a package that a field needs and that is not here."""
-    package = (error.name or "a package").split(".")[0]
-    return MissingPackage(
-        f"The {task.field} field needs '{package}'. Install it: pip install 'modelcommons[{task.field}]'."
-    )
+@contextmanager
+def needed(task: Task) -> Iterator[None]:
+    """What is done inside is the task's work; a package that is not here is named with the extra that brings it.
+
+    Raises:
+        MissingPackage: one is not here.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("", "modelcommons"):
+            raise  # a mistake of ours
+        extra = "onnx" if package in EXPORTERS else task.field
+        raise MissingPackage(
+            f"The {task.field} field needs '{package}'. Install it: pip install 'modelcommons[{extra}]'."
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ def snapshot(name: str, revision: str | None, kind: Literal["model", "dataset"],
 def _download(name: str, commit: str, kind: str, paths: Sequence[str], local: bool = False) -> Path:
     from huggingface_hub import snapshot_download
 
+    # it warns where a repository has neither card nor licence; that is said in our own words
+    logging.getLogger("huggingface_hub._snapshot_download").setLevel(logging.ERROR)
     patterns = [*(glob.escape(path) for path in paths), *ABOUT]
     return Path(
         snapshot_download(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import resource
 import time
 from collections.abc import Iterator, Sequence
@@ -168,7 +169,8 @@ class Ruler:
             for index, line in enumerate(lines):
                 parts.setdefault(self.task.slice(self.data.parts.test[index], name), []).append(line)
             found[name] = {
-                value: tuple(self.task.scores(part, self.recipe.evaluate.seed)) for value, part in sorted(parts.items())
+                value: tuple(self.task.scores(parts[value], self.recipe.evaluate.seed))
+                for value in sorted(parts, key=_natural)
             }
         return found
 
@@ -245,6 +247,11 @@ class Ruler:
     def _floor(self) -> dict[str, Any]:
         written = self.baseline_written
         return {"name": self.baseline_name, "sha256": written.sha256, "merkleRoot": written.merkle_root}
+
+
+def _natural(name: str) -> list[str | int]:
+    """Sorts `9-16 words` before `17-32 words`."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def answers(model: Model, rows: Rows, indices: Sequence[int] | None = None) -> Iterator[tuple[Row, Answer]]:
@@ -328,6 +335,7 @@ def environment() -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "onnxruntime": evaluator()["packages"].get("onnxruntime", "none"),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
 

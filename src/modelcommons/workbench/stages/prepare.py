@@ -68,6 +68,8 @@ def prepare(task: Task, source: Source, recipe: Recipe, folder: RunFolder, progr
     report["ids_sha256"] = {name: ids_sha256(rows.ids()) for name, rows in _named(parts)}
     write(folder.stage("prepare") / "report.json", json.dumps(report, indent=1, ensure_ascii=False))
     progress.line("prepare", _summary(report, sizes))
+    if report["bad"]:
+        progress.line("prepare", f"left out {_shown(reading)}")
     return Prepared(parts, leaked, report, report["ids_sha256"])
 
 
@@ -82,12 +84,16 @@ def _refuse_bad_rows(reading: Reading, data: DataSection) -> None:
     share = reading.num_bad / max(reading.num_read, 1)
     if share <= data.allow_bad_rows:
         return
-    shown = "; ".join(f"{bad.where}: {bad.reason}" for bad in reading.bad[:SHOWN])
-    more = "; ..." if reading.num_bad > len(reading.bad[:SHOWN]) else ""
     raise DataError(
-        f"{reading.num_bad:,} of {reading.num_read:,} rows cannot be used ({shown}{more}). Mend them, "
+        f"{reading.num_bad:,} of {reading.num_read:,} rows cannot be used ({_shown(reading)}). Mend them, "
         f"or leave them out: data.allow_bad_rows: {_rounded_up(share)}."
     )
+
+
+def _shown(reading: Reading) -> str:
+    """`news.csv:7: no label; news.csv:9: 2 fields, expected 5; ...`"""
+    shown = "; ".join(f"{bad.where}: {bad.reason}" for bad in reading.bad[:SHOWN])
+    return shown + ("; ..." if reading.num_bad > len(reading.bad[:SHOWN]) else "")
 
 
 def _rounded_up(share: float) -> float:
@@ -351,10 +357,12 @@ def _summary(report: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
     if "duplicates" in report:
         found = report["duplicates"]
         fate = f"{found['dropped']:,} rows dropped" if found["dropped"] else "kept"
-        words.append(_counted(found["exact"], "exact duplicate") + (f" ({fate})" if found["exact"] else ""))
+        near = f", {found['near']:,} near" if found.get("near") else ""
+        words.append(_counted(found["exact"], "exact duplicate") + (f" ({fate})" if found["exact"] else "") + near)
     if "leaks" in report:
         dropped = f", {report['leaks']['dropped']:,} dropped from train" if report["leaks"]["dropped"] else ""
-        words.append(f"{_counted(report['leaks']['exact'], 'test row')} seen in train{dropped}")
+        near = f", {report['leaks']['near']:,} nearly" if report["leaks"].get("near") else ""
+        words.append(f"{_counted(report['leaks']['exact'], 'test row')} seen in train{dropped}{near}")
     if report.get("unseen_classes"):
         words.append(f"{_counted(len(report['unseen_classes']), 'test class')} not in train")
     if report.get("personal_data", {}).get("hits"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import modelcommons
-from modelcommons.formats import card, licence, receipt
+from modelcommons.formats import bom, card, licence, receipt
+from modelcommons.formats.digest import file_sha256
 from modelcommons.formats.licence import Decision, Work
 from modelcommons.formats.model_folder import MODEL_TYPE, read_config
 from modelcommons.formats.predictions import read
@@ -25,7 +27,7 @@ from modelcommons.workbench.stages.report.sections import Facts, receipt_path
 from modelcommons.workbench.stages.shrink import Shrunk
 from modelcommons.workbench.stages.tune import Tuned
 from modelcommons.workbench.stages.upload import endpoint, upload
-from modelcommons.workbench.task import Draws, HasContent, Task
+from modelcommons.workbench.task import Draws, HasContent, Source, Task
 
 QUOTES = ("predictions/*", "report.html")  # hold targets and examples: parts of the data
 
@@ -69,7 +71,10 @@ def publish(
         message = f"Publish {recipe.publish.name or recipe.name}"
         commit = upload(folder.model, recipe.publish.repo, recipe.publish.visibility, leave_out, message)
     where = f"{recipe.publish.repo}@{commit[:7]}" if recipe.publish.repo and commit else str(folder.model)
-    progress.line("publish", f"{where}  {decision.license} · card · {receipts} receipts · signed")
+    progress.line(
+        "publish",
+        f"{where}  {decision.license} · card · {receipts} {'receipt' if receipts == 1 else 'receipts'} · signed",
+    )
     return Published(folder.model.name, decision.license, recipe.publish.repo, commit, receipts)
 
 
@@ -150,12 +155,53 @@ def _facts(
 
 
 def _describe(part: Path, facts: Facts) -> None:
-    """Writes recipe, card, report and notices."""
+    """Writes recipe, card, report and notices, and the receipts' numbers in the formats of others."""
+    (part / bom.NAME).write_text(_bill(part, facts), encoding="utf-8")
+    source = facts.got.source
+    if _on_hub(source):
+        results = part / card.EVAL_RESULTS
+        results.parent.mkdir(exist_ok=True)
+        path = receipt_path(facts.scored.main.name)
+        results.write_text(
+            card.eval_results(source.name, source.revision, path, facts.receipt, facts.url), encoding="utf-8"
+        )
     (part / "recipe.yaml").write_text(dump(facts.recipe), encoding="utf-8")
     (part / "README.md").write_text(card.write(front_matter(facts), report.card(facts)), encoding="utf-8")
     (part / "report.html").write_text(report.report(facts), encoding="utf-8")
     if facts.decision.notices:
         (part / "NOTICE").write_text("\n".join(facts.decision.notices) + "\n", encoding="utf-8")
+
+
+def _on_hub(source: Source) -> bool:
+    return bool(card.HUB_ID.fullmatch(source.name) and source.revision)
+
+
+def _bill(part: Path, facts: Facts) -> str:
+    """The bill of materials; a file belongs to the export of its name, all others to the model."""
+    paths = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
+    files = {path: file_sha256(part / path) for path in paths if not path.startswith(("predictions/", "receipts/"))}
+    exports = [export for export in facts.shrunk.exports if export.accepted]
+
+    def scored(evaluation: Evaluation, title: str, of: Callable[[str], bool]) -> bom.Scored:
+        place = receipt_path(evaluation.name)
+        mine = {path: digest for path, digest in files.items() if of(path)}
+        return bom.Scored(title, mine, facts.receipts[evaluation.name], place, file_sha256(part / place))
+
+    source, origin = facts.got.source, facts.origin
+    return bom.write(
+        scored(facts.scored.main, facts.title, lambda path: not path.startswith("onnx/")),
+        [scored(each.evaluation, each.path, _of(each.path)) for each in exports],
+        bom.Work(source.name, source.revision, source.licence, source.sha256, source.homepage),
+        bom.Work(origin.name, origin.revision, origin.licence, origin.sha256) if origin else None,
+        task=facts.recipe.task,
+        licence=facts.decision.name,
+        tool=facts.version,
+    )
+
+
+def _of(export: str) -> Callable[[str], bool]:
+    """Whether a path is of an export: the file itself, or weights that stand beside it."""
+    return lambda path: path == export or path.startswith(f"{export}.") or path.startswith(f"{export}_")
 
 
 def front_matter(facts: Facts) -> dict[str, Any]:
@@ -173,7 +219,7 @@ def front_matter(facts: Facts) -> dict[str, Any]:
         "base_model": [origin.name.split("@")[0]]
         if origin and card.HUB_ID.fullmatch(origin.name.split("@")[0])
         else [],
-        "datasets": [source.name] if card.HUB_ID.fullmatch(source.name) and source.revision else [],
+        "datasets": [source.name] if _on_hub(source) else [],
         "metrics": list(facts.receipt.results),
         "model-index": card.model_index(facts.title, task, source.name, source.revision, receipts, facts.url),
     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 # what an earlier upload may have left and this one may lack; receipts and people's own files are never removed
-OURS = ("onnx/*", "predictions/*", "report.html", "NOTICE")
+OURS = ("onnx/*", "predictions/*", ".eval_results/modelcommons.yaml", "model.cdx.json", "report.html", "NOTICE")
 AGAIN = "The folder {folder} is complete; run the same command again to upload it."
 
 

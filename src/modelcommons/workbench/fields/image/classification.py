@@ -15,7 +15,7 @@ from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.fields.image import rows as reading
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.image.rows import Options, Pictures
-from modelcommons.workbench.task import Job, Json, Model, Parts, Reading, Row, Rows, Source, Split, Tiny
+from modelcommons.workbench.task import Job, Json, Model, Parts, Reading, Row, Rows, Source, Split, Tiny, column_of
 
 if TYPE_CHECKING:
     from modelcommons.workbench.fields.image.explain import Explainer
@@ -35,6 +35,7 @@ class Classification:
         "label": "classes: integers with or without names, or words",
         "id": "row ids; the row's place in its file when there are none",
         "group": "what must not be divided between train and test: patient, camera, series",
+        "time": "when a row came about, for `split.by: time`: the latest rows are the test",
     }
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
@@ -50,7 +51,8 @@ class Classification:
 
     def split(self, reading: Reading, how: Split, options: BaseModel) -> Parts:
         parts = cast(Mapping[str, Pictures], reading.parts)
-        return Parts(*divide(parts, how))
+        timed = column_of("time", reading.columns) is not None
+        return Parts(*divide(parts, how, times=Pictures.moments if timed else None))
 
     def read_input(self, value: Any, options: BaseModel) -> list[Row]:
         """A path, a folder, bytes, an array (height, width) or (height, width, 3) of bytes, a PIL image, or a list."""

@@ -154,6 +154,7 @@ def _train(
 
     return run(
         network, num_rows=len(train), batch=batch, loss=loss, score=score, metric="accuracy", direction="higher",
+        limit=1.0,
         training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
         seconds=job.seconds, max_steps=job.max_steps, average=AVERAGE,
     )  # fmt: skip

@@ -58,9 +58,11 @@ class Pictures:
         labels: tuple[str, ...],
         names: Sequence[str],
         groups: Sequence[str] | None,
+        times: np.ndarray | None = None,  # (rows of the part,) what sorts
         index: np.ndarray | None = None,
     ) -> None:
         self._pixels, self._codes, self.labels, self._names, self._groups = pixels, codes, labels, names, groups
+        self._times = times
         self.index = np.arange(len(pixels)) if index is None else index
 
     def __len__(self) -> int:
@@ -78,9 +80,13 @@ class Pictures:
         return (self._names[at] for at in self.index.tolist())
 
     def take(self, indices: np.ndarray) -> Pictures:
-        return Pictures(
-            self._pixels, self._codes, self.labels, self._names, self._groups, self.index[np.asarray(indices, np.int64)]
-        )
+        index = self.index[np.asarray(indices, np.int64)]
+        return Pictures(self._pixels, self._codes, self.labels, self._names, self._groups, self._times, index)
+
+    def moments(self) -> np.ndarray:
+        """When each row came about, shape (rows,); only where the data has a column of times."""
+        assert self._times is not None
+        return np.asarray(self._times[self.index])
 
     @property
     def shape(self) -> Shape:
@@ -104,6 +110,7 @@ class Roles:
     label: str
     id: str | None
     group: str | None
+    time: str | None
     by_path: bool  # the image column holds paths of files that are not part of the source
 
 
@@ -124,14 +131,16 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     decoded = _decoded(source, tables, values, roles, options)
     parts: dict[str, Pictures] = {}
     for split, table in tables.items():
-        array, broken = decoded[split]
+        array, unreadable = decoded[split]
+        broken = unreadable | _timeless(table, roles.time)
         good = np.array([index not in broken for index in range(len(table))], bool)
         names = _names(table.ids(roles.id), values[split], good if roles.by_path else None)
         tables[split] = left = table.refuse(~good, lambda index, why=broken: why[index])  # type: ignore[misc]
         groups = [str(value) for value in left.column(roles.group).to_pylist()] if roles.group else None
         kept = [name for name, keep in zip(names, good.tolist(), strict=True) if keep]
         whole = array if good.all() else array[good]
-        parts[split] = Pictures(whole, left.codes(roles.label, labels), labels, kept, groups)
+        times = left.moments(roles.time) if roles.time else None
+        parts[split] = Pictures(whole, left.codes(roles.label, labels), labels, kept, groups, times)
     return _reading(tables, parts, roles, labels)
 
 
@@ -156,7 +165,8 @@ def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> Roles
                 f"Name it in the recipe: data.columns.{role}."
             )
     assert image is not None and label is not None
-    return Roles(image, label, columns.get("id"), columns.get("group"), table.kinds[image] == "text")
+    by_path = table.kinds[image] == "text"
+    return Roles(image, label, columns.get("id"), columns.get("group"), columns.get("time"), by_path)
 
 
 def _find(table: Table, names: Sequence[str], fits: Callable[[str], bool]) -> str | None:
@@ -191,6 +201,13 @@ def _labels(tables: Mapping[str, Table], column: str) -> tuple[str, ...]:
             "Name another column in the recipe: data.columns.label."
         )
     return labels
+
+
+def _timeless(table: Table, column: str | None) -> dict[int, str]:
+    """Rows without a time, where one is asked for: index -> why they cannot be used."""
+    if column is None:
+        return {}
+    return {int(index): f"no time in column '{column}'" for index in np.flatnonzero(np.isnan(table.moments(column)))}
 
 
 def _values(source: Source, table: Table, roles: Roles) -> Callable[[int], bytes | Path]:
@@ -348,8 +365,8 @@ def _columns(
             case roles.label:
                 yield Column(name, "category", "label", missing, len(labels), labels[0])
             case _:
-                role = "id" if name == roles.id else "group" if name == roles.group else "unused"
-                yield Column(name, next(iter(tables.values())).kinds[name], role, missing)
+                named = {roles.time: "time", roles.group: "group", roles.id: "id"}
+                yield Column(name, next(iter(tables.values())).kinds[name], named.get(name, "unused"), missing)
 
 
 def read_input(value: Any) -> list[Row]:

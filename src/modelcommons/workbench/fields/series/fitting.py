@@ -141,8 +141,13 @@ def _write_linear(
     return Fit(
         metric="mse", value=fitted.error, curve=(point,), steps=0, epochs=1.0, seconds=seconds,
         rows_per_second=len(train) / max(seconds, 1e-9), parameters=weight.size, trained_parameters=weight.size,
-        settings=settings,
+        settings={**settings, **_promised(config)},
     )  # fmt: skip
+
+
+def _promised(config: Config) -> dict[str, Any]:
+    """The share of values that the prediction interval is made to hold, for the card: coverage is read against it."""
+    return {} if config.interval is None else {"prediction interval": config.interval}
 
 
 def lookbacks_for(train: Windows) -> tuple[int, ...]:
@@ -201,6 +206,7 @@ def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOpti
 
     fit = train_network(
         network, num_rows=len(usable), batch=batch, loss=loss, score=score, metric="mse", direction="lower",
+        limit=0.0,
         training=job.training, defaults=_defaults(job.choice.name, len(usable)), seed=job.seed,
         checkpoints=job.checkpoints, progress=job.progress, seconds=job.seconds, max_steps=job.max_steps,
     )  # fmt: skip
@@ -208,7 +214,8 @@ def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOpti
     interval = conformal([(network_run(network), validation)], lookback, config.interval)
     write_weights({**{name: value.numpy() for name, value in network.state_dict().items()}, **interval}, job.folder)
     write_config(config, job.folder)
-    return replace(fit, settings={**fit.settings, "look-back": lookback, "patch": config.options["patch"]})
+    settings = {"look-back": lookback, "patch": config.options["patch"]}
+    return replace(fit, settings={**fit.settings, **settings, **_promised(config)})
 
 
 def _gather(windows: Windows, indices: np.ndarray, lookback: int) -> tuple[np.ndarray, np.ndarray]:

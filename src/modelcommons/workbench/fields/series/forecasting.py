@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from modelcommons.errors import DataError, UsageError
+from modelcommons.formats.tables import is_file
 from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.fields.series import linear
 from modelcommons.workbench.fields.series.explain import Explainer
@@ -69,14 +70,15 @@ class Forecasting:
 
     def read_input(self, value: Any, options: BaseModel) -> list[Row]:
         """Histories: a table's path, numbers separated by commas, a list or an array (time,) or (time, channels)."""
-        if isinstance(value, (str, Path)) and Path(value).is_file():
+        if isinstance(value, Path) or (isinstance(value, str) and is_file(value)):
             return read_history(Path(value), cast(Options, options))
-        if isinstance(value, (str, Path)):
-            value = str(value).replace(",", " ").split()
+        numbers = value.strip("[] ").replace(",", " ").split() if isinstance(value, str) else value
         try:
-            values = np.asarray(value, np.float64)
+            values = np.asarray(numbers, np.float64)
         except (TypeError, ValueError):
-            raise UsageError(f"Expected a file or numbers as a history, got {str(value)[:80]!r}.") from None
+            raise UsageError(
+                f"Expected a file that is here, or numbers as a history, got {str(value)[:80]!r}."
+            ) from None
         if values.ndim not in (1, 2) or not values.size or not bool(np.isfinite(values).all()):
             raise DataError(
                 f"Expected finite numbers of shape (time,) or (time, channels) as a history, got shape {values.shape}."

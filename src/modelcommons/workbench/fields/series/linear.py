@@ -109,9 +109,8 @@ def error(weight: np.ndarray, products: Products) -> float:
     past = slice(len(sums) - horizon - weight.shape[1], len(sums) - horizon)
     targets = slice(len(sums) - horizon, None)
     cross = np.sum(weight * sums[targets, past])
-    return float(
-        (np.trace(sums[targets, targets]) - 2 * cross + np.sum((weight @ sums[past, past]) * weight)) / horizon
-    )
+    found = (np.trace(sums[targets, targets]) - 2 * cross + np.sum((weight @ sums[past, past]) * weight)) / horizon
+    return max(0.0, float(found))  # rounding may leave a little less than nothing
 
 
 def _fit_one(train: Windows, parts: Sequence[Windows], judges: Sequence[Products], lookback: int) -> Fitted:

@@ -22,6 +22,9 @@ class BagOptions(BaseModel):
     buckets: Annotated[int, Field(ge=256, le=2**22)] = Field(2**16, description="N-grams share so many vectors.")
     words: Annotated[int, Field(ge=0, le=4)] = Field(2, description="Word n-grams up to this length; 0: none.")
     characters: Annotated[int, Field(ge=0, le=6)] = Field(4, description="Character n-grams up to this length.")
+    shapes: Annotated[int, Field(ge=0, le=12)] = Field(
+        0, description="N-grams of the layout up to this length: every letter an x, every digit a 9; 0: none."
+    )
     dropout: Share = Field(0.3, description="Share of the text's vector dropped while training.")
 
 

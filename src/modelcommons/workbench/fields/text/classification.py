@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from pydantic import BaseModel
 
+from modelcommons.formats.tables import TableRows
 from modelcommons.workbench.engine import classification as engine
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.engine.training import Fit
@@ -17,7 +18,7 @@ from modelcommons.workbench.fields.text import rows as reading
 from modelcommons.workbench.fields.text.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.text.ngrams import WORD
 from modelcommons.workbench.fields.text.rows import Options
-from modelcommons.workbench.task import Job, Json, Model, Parts, Reading, Row, Rows, Source, Split, Tiny
+from modelcommons.workbench.task import Job, Json, Model, Parts, Reading, Row, Rows, Source, Split, Tiny, column_of
 
 if TYPE_CHECKING:
     from modelcommons.workbench.fields.text.explain import Explainer
@@ -36,6 +37,7 @@ class Classification:
         "label": "classes: words, or integers with or without names",
         "id": "row ids; the row's place in its file when there are none",
         "group": "what must not be divided between train and test: author, thread, document",
+        "time": "when a row came about, for `split.by: time`: the latest rows are the test",
     }
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
@@ -50,7 +52,8 @@ class Classification:
         return reading.read(source, columns, cast(Options, options))
 
     def split(self, reading: Reading, how: Split, options: BaseModel) -> Parts:
-        return Parts(*divide(reading.parts, how))
+        parts, column = cast(Mapping[str, TableRows[Row]], reading.parts), column_of("time", reading.columns)
+        return Parts(*divide(parts, how, times=None if column is None else lambda rows: rows.moments(column)))
 
     def read_input(self, value: Any, options: BaseModel) -> list[Row]:
         """A text, a list of texts, or the path of a .txt file or of a table with a text column."""

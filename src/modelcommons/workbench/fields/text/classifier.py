@@ -25,7 +25,7 @@ from modelcommons.workbench.fields.text.encoders import (
     open_tokenizer,
     own_encoder,
 )
-from modelcommons.workbench.fields.text.ngrams import Grams
+from modelcommons.workbench.fields.text.ngrams import grams
 from modelcommons.workbench.task import Row
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _encoder(folder: Path, config: Mapping[str, Any], network: nn.Module | None)
         return own_encoder(folder, max_length(config, folder))
     options = config["options"]
     rarity: Any = getattr(network, "rarity", None)
-    return BagEncoder(Grams(options["words"], options["characters"], options["buckets"]), rarity.numpy())
+    return BagEncoder(grams(options), rarity.numpy())
 
 
 def torch_run(network: nn.Module | None) -> Run:

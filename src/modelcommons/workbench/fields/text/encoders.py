@@ -69,20 +69,45 @@ class TokenEncoder:
         return {"input_ids": ids, "attention_mask": mask}
 
 
-def learn_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> None:
+def learn_tokenizer(texts: Sequence[str], vocabulary: int, path: Path) -> None:
     """Learns pieces of words from texts and writes `tokenizer.json`; Chinese characters stand alone.
+
+    The same texts give the same file. By itself the library numbers the first pieces as its hash table happens to lie,
+    in another order each time, and breaks ties by these numbers: a training that was resumed would go on with other
+    pieces than it began with. So it is given them in order, and a tokenizer is made of what it learned.
 
     Source: Wu et al., Google's Neural Machine Translation System (2016), section 4.1, by the tokenizers library.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, trainers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL[1]))
+    learner = _wordpiece(models.WordPiece(unk_token=SPECIAL[1]))
+    first = [*SPECIAL, *(f"##{letter}" for letter in sorted(_inner_letters(learner, texts)))]
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=first, show_progress=False)
+    learner.train_from_iterator(_cut(texts), trainer)
+    pieces = learner.get_vocab(with_added_tokens=False)
+    tokenizer: Tokenizer = _wordpiece(models.WordPiece(pieces, unk_token=SPECIAL[1]))
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    tokenizer.save(str(path))
+
+
+def _wordpiece(model: Any) -> Any:
+    """A tokenizer that cuts a text into words before the model cuts these into pieces."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer(lowercase=True)])
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False)
-    tokenizer.train_from_iterator(_cut(texts), trainer)
-    tokenizer.save(str(path))
+    return tokenizer
+
+
+def _inner_letters(tokenizer: Any, texts: Iterable[str]) -> set[str]:
+    """Every character that stands in a word, but not first."""
+    found: set[str] = set()
+    for text in _cut(texts):
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            found.update(word[1:])
+    return found
 
 
 def _cut(texts: Iterable[str]) -> Iterator[str]:

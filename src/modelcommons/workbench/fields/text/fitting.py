@@ -19,7 +19,7 @@ from modelcommons.workbench.fields.text.encoders import (
     open_tokenizer,
     own_encoder,
 )
-from modelcommons.workbench.fields.text.ngrams import Grams, rarity
+from modelcommons.workbench.fields.text.ngrams import grams, rarity
 from modelcommons.workbench.fields.text.rows import Options
 from modelcommons.workbench.task import Job, Rows
 
@@ -30,6 +30,7 @@ TASK_NAME = "text-classification"
 SCORED_AT_ONCE = 64
 COVERED = 99.0  # percent of the training texts that `max_length: auto` reads whole
 MOST_TOKENS = 256  # that `auto` reads
+HEAD_PACE = 10.0  # of an open model's new head, beside the rest
 
 Batch = tuple[dict[str, "Tensor"], "Tensor"]
 
@@ -85,8 +86,8 @@ def _fit_new(texts: Sequence[Sequence[str]], codes: Sequence[np.ndarray], labels
 def _new_encoder(name: str, options: Mapping[str, Any], texts: Sequence[str], job: Job) -> tuple[Encoder, int]:
     """The encoder learned from the training texts, and how many tokens it reads."""
     if name == "bag":
-        grams = Grams(options["words"], options["characters"], options["buckets"])
-        return BagEncoder(grams, rarity([grams.of(text) for text in texts], grams.buckets)), 1
+        read = grams(options)
+        return BagEncoder(read, rarity([read.of(text) for text in texts], read.buckets)), 1
     learn_tokenizer(texts, options["vocabulary"], job.folder / "tokenizer.json")
     length = _length(own_encoder(job.folder, MOST_TOKENS), texts, job, MOST_TOKENS)
     return own_encoder(job.folder, length), length
@@ -106,7 +107,8 @@ def _fit_open(texts: Sequence[Sequence[str]], codes: Sequence[np.ndarray], label
     network = limited(open_network(job.choice.folder, labels), method)
     encoder = open_encoder(tokenizer, length)
     parts = [Examples(part, wanted, encoder) for part, wanted in zip(texts, codes, strict=True)]
-    fitted = _train(network, parts, job, open_defaults(method, len(texts[0])))
+    pace = head_pace(network) if method == "full" else {}
+    fitted = _train(network, parts, job, open_defaults(method, len(texts[0])), pace)
     plain = merged(network, method)
     plain.config.preprocess = {"max_length": length}
     with quiet():
@@ -124,7 +126,14 @@ def _length(encoder: Encoder, texts: Sequence[str], job: Job, most: int) -> int:
     return int(min(most, MOST_TOKENS, max(8, np.ceil(np.percentile(lengths, COVERED)))))
 
 
-def _train(network: nn.Module, parts: Sequence[Examples], job: Job, values: Defaults) -> Fit:
+def head_pace(network: nn.Module) -> dict[str, float]:
+    """Parameter-name prefix -> factor on the learning rate: a new head has everything to learn, the rest a little."""
+    return {name: HEAD_PACE for name, _ in network.named_children() if name != network.base_model_prefix}
+
+
+def _train(
+    network: nn.Module, parts: Sequence[Examples], job: Job, values: Defaults, groups: Mapping[str, float] | None = None
+) -> Fit:
     from torch.nn.functional import cross_entropy
 
     from modelcommons.workbench.engine.train import train as run
@@ -144,8 +153,9 @@ def _train(network: nn.Module, parts: Sequence[Examples], job: Job, values: Defa
 
     return run(
         network, num_rows=len(train.codes), batch=batch, loss=loss, score=score, metric="accuracy", direction="higher",
+        limit=1.0,
         training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
-        lengths=train.lengths, seconds=job.seconds, max_steps=job.max_steps,
+        lengths=train.lengths, seconds=job.seconds, max_steps=job.max_steps, groups=groups,
     )  # fmt: skip
 
 

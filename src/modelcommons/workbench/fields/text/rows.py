@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
@@ -40,6 +41,7 @@ class Roles:
     label: str | None
     id: str | None
     group: str | None
+    time: str | None
 
 
 def read(source: Source, columns: Mapping[str, str], options: Options) -> Reading:
@@ -54,6 +56,8 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     labels = _labels(parts, roles.label)
     for split, table in parts.items():
         table = table.refuse(table.missing(roles.text), f"no text in column '{roles.text}'")
+        if roles.time is not None:
+            table = table.refuse(np.isnan(table.moments(roles.time)), f"no time in column '{roles.time}'")
         parts[split] = table.refuse(table.codes(roles.label, labels) < 0, f"no label in column '{roles.label}'")
     return Reading(
         parts={split: _rows(table, roles) for split, table in parts.items()},
@@ -83,7 +87,7 @@ def find_roles(table: Table, columns: Mapping[str, str], labelled: bool = True) 
                 f"Name it in the recipe: data.columns.{role}."
             )
     assert text is not None
-    return Roles(text, label, columns.get("id") or _unique(table), columns.get("group"))
+    return Roles(text, label, columns.get("id") or _unique(table), columns.get("group"), columns.get("time"))
 
 
 def _label(table: Table) -> str | None:
@@ -144,7 +148,7 @@ def _rows(table: Table, roles: Roles) -> tables.TableRows[Row]:
 
 
 def _columns(parts: Mapping[str, Table], roles: Roles, labels: Sequence[str]) -> Iterator[Column]:
-    named = {roles.text: "text", roles.label: "label", roles.id: "id", roles.group: "group"}
+    named = {roles.time: "time", roles.group: "group", roles.id: "id", roles.label: "label", roles.text: "text"}
     first = next(iter(parts.values()))
     for name in first.columns:
         role = named.get(name, "unused")
@@ -154,14 +158,16 @@ def _columns(parts: Mapping[str, Table], roles: Roles, labels: Sequence[str]) ->
 
 
 def read_input(value: Any) -> list[Row]:
-    """Rows from a text, a list of texts, or the path of a .txt file (one text) or a table with a text column.
+    """Rows from a text, `{"text": ...}`, a list of such, or the path of a .txt file (one text) or a table with texts.
 
     Raises:
-        DataError: it is none of these.
+        DataError: it is none of these, or looks like the name of a file that is not here.
     """
     if isinstance(value, (list, tuple)):
         return [row for one in value for row in read_input(one)]
-    if isinstance(value, Path) or (isinstance(value, str) and _is_file(value)):
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        return [Row("input", value["text"])]
+    if isinstance(value, Path) or (isinstance(value, str) and tables.is_file(value)):
         path = Path(value)
         if path.suffix.lower() in tables.SUFFIXES:
             table = tables.read([path])
@@ -169,11 +175,6 @@ def read_input(value: Any) -> list[Row]:
         return [Row(path.name, path.read_text(encoding="utf-8"))]
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"Expected a text, a list of texts or a file, got {value!r:.80}.")
+    if not any(char.isspace() for char in value) and value.lower().endswith((*tables.SUFFIXES, ".txt")):
+        raise DataError(f"There is no file {value}. Name one that is here, or a text.")
     return [Row("input", value)]
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return len(text) < 1024 and "\n" not in text and Path(text).is_file()
-    except (OSError, ValueError):  # no path at all
-        return False

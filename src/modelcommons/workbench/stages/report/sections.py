@@ -18,7 +18,7 @@ from modelcommons.workbench.stages.explain import Explained, ExplainedRow
 from modelcommons.workbench.stages.get import Got, Origin
 from modelcommons.workbench.stages.prepare import Prepared
 from modelcommons.workbench.stages.report import plots
-from modelcommons.workbench.stages.report.words import WORDS
+from modelcommons.workbench.stages.report.words import WORDS, told
 from modelcommons.workbench.stages.shrink import Export, Shrunk
 from modelcommons.workbench.stages.tune import Tuned
 
@@ -152,13 +152,13 @@ def summary(facts: Facts) -> Text:
 
 def headline(facts: Facts) -> Text:
     """The main metric with its interval, its baseline and its rows."""
-    first = facts.receipt.predicate.results[0]
+    w, first = WORDS[facts.language], facts.receipt.predicate.results[0]
     values = {
         "metric": first.metric, "value": number(first.value), "interval": interval(first.ci95),
-        "baseline": number(first.baseline), "baseline_name": facts.scored.main.baseline_name,
+        "baseline": number(first.baseline), "baseline_name": told(facts.scored.main.baseline_name, w),
         "rows": count(facts.receipt.predicate.predictions.count),
     }  # fmt: skip
-    return Text(WORDS[facts.language]["one_number"], values)
+    return Text(w["one_number"], values)
 
 
 def receipt_path(name: str) -> str:
@@ -209,6 +209,10 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _equal(value: str) -> str:
+    return value if value.startswith("<") else f"= {value}"
+
+
 # --- sections -------------------------------------------------------------------------------------------------------
 
 Words = Mapping[str, str]
@@ -223,8 +227,8 @@ def _scores(facts: Facts, w: Words) -> Iterator[Block]:
         for r in facts.receipt.predicate.results
     ]
     yield Table(head, rows)
-    how = facts.data.parts.how or "test"
-    yield Text(w["scored_on"], {"rows": count(main.num_rows), "how": how, "baseline_name": main.baseline_name}, "note")
+    how, floor = told(facts.data.parts.how or "test", w), told(main.baseline_name, w)
+    yield Text(w["scored_on"], {"rows": count(main.num_rows), "how": how, "baseline_name": floor}, "note")
     if facts.recipe.evaluate.protocol:
         yield Text(w["protocol"], {"protocol": facts.recipe.evaluate.protocol}, "note")
     methods = [f"{r.metric} {r.ci95.method}" for r in facts.receipt.predicate.results]
@@ -236,7 +240,7 @@ def _scores(facts: Facts, w: Words) -> Iterator[Block]:
             (w["metric"], w["with_leaked"], w["without_leaked"], w["interval"]),
             [(Mono(a.metric), number(a.value), number(b.value), interval(b)) for a, b in pairs],
         )
-    elif "leaks" in facts.recipe.data.checks and not facts.data.leaked:
+    elif "leaks" in facts.data.report and not facts.data.leaked:
         yield Text(w["no_leaked"], {}, "note")
     for title, svg in facts.figures:
         yield Picture(title, svg)
@@ -298,12 +302,15 @@ def _use(facts: Facts, w: Words) -> Iterator[Block]:
 def _data(facts: Facts, w: Words) -> Iterator[Block]:
     source, found = facts.got.source, facts.data.report
     about = [(w["source"], source.name), (w["revision"], source.revision), (w["licence"], source.licence or "?")]
-    about += [("", source.homepage), (w["sha256"], Mono(source.sha256)), (w["split"], found["split"])]
+    about += [("", source.homepage), (w["sha256"], Mono(source.sha256)), (w["split"], told(found["split"], w))]
     yield Table(("", ""), [(name, value) for name, value in about if value])
     parts = ("train", "validation", "test")
     rows = [(w[part], count(found["rows"][part]), Mono(found["ids_sha256"][part])) for part in parts]
     yield Table((w["part"], w["rows"], w["ids"]), rows)
     yield Table((w["checked"], w["found"]), list(_checks(facts.recipe, found, w)))
+    if found["bad"] and facts.decision.quotes:  # a reason may quote a cell
+        yield Text(w["bad_shown"], {"count": count(found["rows"]["bad"])}, "note")
+        yield Table((w["where"], w["reason"]), [(bad["where"], bad["reason"]) for bad in found["bad"]])
     if found.get("personal_data", {}).get("hits"):
         yield Text(w[f"personal_{found['personal_data']['policy']}"], {}, "warning")
     if found.get("classes"):
@@ -357,7 +364,7 @@ def _training(facts: Facts, w: Words) -> Iterator[Block]:
     if fit.stopped != "done":
         yield Text(w[f"stopped_{fit.stopped}"])
     if fit.more:
-        yield Text("{more}", {"more": fit.more}, "note")
+        yield Text("{more}", {"more": told(fit.more, w)}, "note")
     if facts.tuned.tried:
         yield Text(w["tried"] + ":")
         rows = [(Mono(_named(t.name, t.options)), number(t.value), f"{t.seconds:.1f}") for t in facts.tuned.tried]
@@ -376,11 +383,11 @@ def _named(name: str, options: Mapping[str, Any]) -> str:
 def _explanations(facts: Facts, w: Words) -> Iterator[Block]:
     explained, test = facts.explained, facts.explained.deletion
     if explained.skipped:
-        yield Text(w["skipped"], {"why": explained.skipped}, "note")
+        yield Text(w["skipped"], {"why": told(explained.skipped, w)}, "note")
     if test is not None:
         values = {
             "count": test.examples, "named": number(test.named), "random": number(test.random),
-            "p": p_value(test.p_value), "wins": test.wins,
+            "p": _equal(p_value(test.p_value)), "wins": test.wins,
         }  # fmt: skip
         yield Text(w["deletion"], values)
         if not test.holds:
@@ -403,7 +410,7 @@ def _strongest(example: ExplainedRow) -> str:
 
 def _exports(facts: Facts, w: Words) -> Iterator[Block]:
     if facts.shrunk.skipped:
-        yield Text(w["skipped"], {"why": facts.shrunk.skipped}, "note")
+        yield Text(w["skipped"], {"why": told(facts.shrunk.skipped, w)}, "note")
     if not facts.shrunk.exports:
         return
     yield Text(w["shrink_text"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 WORDS: dict[str, dict[str, str]] = {
     "en": {
         "lang": "en",
@@ -74,6 +77,9 @@ WORDS: dict[str, dict[str, str]] = {
         "checked": "What was looked for",
         "found": "found",
         "bad_rows": "unreadable rows",
+        "bad_shown": "The {count} unreadable rows were left out; the first of them:",
+        "where": "where",
+        "reason": "reason",
         "exact_duplicates": "exact duplicates among training rows",
         "near_duplicates": "near duplicates among training rows",
         "leaks": "test rows that also stand in the training data",
@@ -112,7 +118,7 @@ WORDS: dict[str, dict[str, str]] = {
         "skipped": "Skipped: {why}.",
         "deletion": (
             "A check of the explanations themselves, on {count} rows: removing what they name weakens the answer "
-            "by {named} on average, removing as much at random by {random} (p = {p}; named is stronger in {wins} rows)."
+            "by {named} on average, removing as much at random by {random} (p {p}; named is stronger in {wins} rows)."
         ),
         "deletion_fails": (
             "The explanations do not pass their own check: removing what they name does not weaken the answer clearly "
@@ -225,6 +231,9 @@ WORDS: dict[str, dict[str, str]] = {
         "checked": "检查项目",
         "found": "结果",
         "bad_rows": "无法读取的行",
+        "bad_shown": "{count} 个无法读取的行未被使用，其中最前面的是：",
+        "where": "位置",
+        "reason": "原因",
         "exact_duplicates": "训练数据中完全重复的行",
         "near_duplicates": "训练数据中近似重复的行",
         "leaks": "同时出现在训练数据中的测试行",
@@ -261,7 +270,7 @@ WORDS: dict[str, dict[str, str]] = {
         "skipped": "已跳过：{why}。",
         "deletion": (
             "对解释本身的检验，共 {count} 行：去掉解释所指的部分，回答平均减弱 {named}；"
-            "随机去掉同样多的部分，减弱 {random}（p = {p}；有 {wins} 行前者更强）。"
+            "随机去掉同样多的部分，减弱 {random}（p {p}；有 {wins} 行前者更强）。"
         ),
         "deletion_fails": "这些解释没有通过自身的检验：去掉所指部分并不比随机去掉明显更能减弱回答。请勿依赖它们。",
         "example": "示例",
@@ -303,3 +312,48 @@ WORDS: dict[str, dict[str, str]] = {
         "generated": "由 Model Commons {version} 根据收据和本次运行的记录写成。",
     },
 }
+
+# what stages and fields say in English, for cards in another language: pattern -> words, tried in order
+PHRASES: dict[str, tuple[tuple[str, str], ...]] = {
+    "en": (),
+    "zh-CN": (
+        (
+            r"twice the training would likely buy nothing measurable \((.+) is flat\)",
+            r"训练量加倍大概不会带来可测的改进（\1 已趋平）",
+        ),
+        (
+            r"twice the training would likely move (.+) by (\S+) \(80 % range (\S+) to (\S+)\)",
+            r"训练量加倍大概会使 \1 变化 \2（80% 区间 \3 至 \4）",
+        ),
+        (r"too few scorings to say what more training would buy", "评分次数太少，无法估计更多训练的收益"),
+        (r"the recipe asks for no examples", "配方不要求解释"),
+        (r"the recipe asks for no export", "配方不要求导出"),
+        (r"\bmajority class\b", "多数类"),
+        (r"\bseasonal naive\b", "季节性朴素预测"),
+        (r" by hash of the id\b", "按 id 的哈希"),
+        (r" by hash of the group\b", "按组的哈希"),
+        (r" by order of the rows\b", "按行的次序"),
+        (r" by the first (\S+) rows in order\b", r"按次序取自前 \1 行"),
+        (r" steps by time\b", " 步，按时间"),
+        (r" steps as given\b", " 步，按给定的划分"),
+        (r" by time\b", "按时间"),
+        (r" in each of (\S+) series\b", r"，\1 条序列各自如此"),
+        (r"\bseason (\d+)", r"季节 \1"),
+        (r"\bstandardised on the training steps\b", "按训练部分标准化"),
+        (r"\boriginal units\b", "原始单位"),
+        (r"\bofficial ", "官方"),
+        (r"\btrain\b", "训练"),
+        (r"\bvalidation\b", "验证"),
+        (r"\btest\b", "测试"),
+        (r" and ", "与"),
+        (r"; ", "；"),
+        (r", ", "，"),
+    ),
+}
+
+
+def told(text: str, w: Mapping[str, str]) -> str:
+    """What a stage or field said, in the language of the card."""
+    for pattern, words in PHRASES[w["lang"]]:
+        text = re.sub(pattern, words, text, flags=re.ASCII)  # a Chinese character ends an English word
+    return text
