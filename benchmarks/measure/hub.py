@@ -39,7 +39,7 @@ class Hub:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://localhost:{self.port}"  # as the hub calls itself; clients compare
 
     def ask(self, method: str, address: str, body: Any = None, kind: str = "application/json") -> Any:
         """One request on a connection of its own; what the answer says, which must be a good one.
