@@ -10,7 +10,7 @@ from world import World, world
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("hub")) as made:
+    with world(tmp_path_factory.mktemp("hub") / "hub") as made:
         yield made
 
 

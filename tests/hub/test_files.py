@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 from world import World, world
 
+from modelcommons.formats import safetensors
 from modelcommons.hub import patterns
 from modelcommons.hub.actions import files
 
@@ -24,7 +25,7 @@ FILES = {"README.md": b"# hi\n", "a.json": b"{}", "d/e/f.txt": b"f", "d/g.txt": 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("hub")) as made:
+    with world(tmp_path_factory.mktemp("hub") / "hub") as made:
         yield made
 
 
@@ -349,6 +350,18 @@ def test_a_lying_header_counts_nothing_and_breaks_nothing(hub: World, data: byte
     hub.commit("ada", repo, {"model.safetensors": data})
     assert "safetensors" not in hub.get("", repo)
     assert "safetensors" in hub.get("", repo)["tags"]
+
+
+def test_a_fault_in_counting_changes_no_answer(hub: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise AttributeError("a mistake of ours")
+
+    monkeypatch.setattr(safetensors, "parse", broken)
+    repo = hub.repo("ada/uncounted")
+    done = hub.commit("ada", repo, {"model.safetensors": weights(a=[2, 3])})
+    assert hub.get("", repo)["sha"] == done["commitOid"]
+    monkeypatch.undo()
+    assert hub.get("", repo)["safetensors"]["total"] == 6, "whoever asks next has it counted"
 
 
 def test_all_headers_in_one_answer(hub: World) -> None:

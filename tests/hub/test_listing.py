@@ -20,7 +20,7 @@ def card(**values: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("hub")) as made:
+    with world(tmp_path_factory.mktemp("hub") / "hub") as made:
         for name, values in {
             "spam": {"pipeline_tag": "text-classification", "license": "mit", "language": "[en, zh]", "tags": "[a_b]"},
             "sales": {"pipeline_tag": "time-series-forecasting", "library_name": "modelcommons", "tags": "[axb]"},

@@ -135,7 +135,10 @@ class Harness:
                 ended = self._run(base, live, point)
                 return ended.acknowledged, self._wrong(base, after_cut(), ended)
         copy = self._copy(base.folder)
-        ended = self._run(base, copy, point)
+        try:
+            ended = self._run(base, copy, point)
+        except RuntimeError as error:  # no refusal: the operation failed in a way that nobody answers for
+            return 0, [str(error)[-1500:]]
         wrong = self._wrong(base, copy, ended)
         if point.error and point.call in TELLING and not ended.value:
             wrong.append("acknowledged although what was written did not come to the disk")

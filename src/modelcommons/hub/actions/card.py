@@ -17,6 +17,7 @@ from modelcommons.formats import safetensors
 from modelcommons.hub import history
 from modelcommons.hub.actions import contents
 from modelcommons.hub.history.objects import FILE
+from modelcommons.hub.logs import LOG
 from modelcommons.hub.names import Kind
 from modelcommons.hub.stores import Stores
 from modelcommons.hub.tables import refs, repo_tags, repos
@@ -70,7 +71,7 @@ LIBRARIES = (
     ("modules.json", "sentence-transformers"), ("config_sentence_transformers.json", "sentence-transformers"),
     ("model_index.json", "diffusers"), ("adapter_config.json", "peft"),
 )  # fmt: skip
-FORMATS = (  # how a file ends, and the tag it earns
+FORMATS = (  # what follows the last dot of a file, or its whole name; and the tag it earns
     (".safetensors", "safetensors"), ("pytorch_model.bin", "pytorch"), (".gguf", "gguf"), (".onnx", "onnx"),
     ("tf_model.h5", "tf"), ("flax_model.msgpack", "jax"), (".mlmodel", "coreml"), (".tflite", "tflite"),
 )  # fmt: skip
@@ -228,7 +229,8 @@ def _model(read: _Reading, card: Card) -> Facts:
         "transformersInfo": _auto(pipeline_tag, config) if library == "transformers" else None,
     }
     details["config"] = {key: value for key, value in details["config"].items() if value}
-    formats = [tag for ending, tag in FORMATS if any(path.endswith(ending) for path in read.files)]
+    endings = _endings(read.files)
+    formats = [tag for ending, tag in FORMATS if ending in endings]
     relation = _word(values.get("base_model_relation")) or ("adapter" if library == "peft" else "finetune")
     bases = words(values.get("base_model"))
     tags = [
@@ -249,7 +251,7 @@ def _library(files: Mapping[str, Any], config: Mapping[str, Any], architectures:
         return "timm"
     if architectures or isinstance(config.get("model_type"), str):
         return "transformers"
-    return "gguf" if any(path.endswith(".gguf") for path in files) else None
+    return "gguf" if ".gguf" in _endings(files) else None
 
 
 def _task(architectures: list[str]) -> str | None:
@@ -272,7 +274,8 @@ def _auto(task: str | None, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _data(files: Mapping[str, Any], card: Card) -> Facts:
-    formats = {tag: None for ending, tag in DATA_FORMATS if any(path.endswith(ending) for path in files)}
+    endings = _endings(files)
+    formats = {tag: None for ending, tag in DATA_FORMATS if ending in endings}
     told = [f"{key}:{one}" for key in DATA_KEYS for one in words(card.values.get(key))]
     papers = [f"arxiv:{one}" for one in card.papers]
     return Facts([*told, *formats, *papers, *words(card.values.get("tags"))])
@@ -282,6 +285,12 @@ def _space(card: Card) -> Facts:
     sdk = _word(card.values.get("sdk"))
     uses = [f"{key}:{one}" for key in ("dataset", "model") for one in words(card.values.get(f"{key}s"))]
     return Facts([*filter(None, [sdk]), *words(card.values.get("tags")), *uses], sdk=sdk)
+
+
+def _endings(files: Iterable[str]) -> set[str]:
+    """What the files are called without their folders, and what follows their last dot."""
+    found = {path.rpartition("/")[2] for path in files}
+    return found | {"." + name.rpartition(".")[2] for name in found}
 
 
 def listed(value: object) -> list[Any]:
@@ -353,8 +362,16 @@ def weigh(stores: Stores, repo_id: int) -> None:
     """Counts the parameters in the headers of main's weights, unless they are counted already.
 
     Called after the commit's transaction, so that nobody waits while a bucket is read; whoever asks for info of a
-    repository that is not counted yet calls it too.
+    repository that is not counted yet calls it too. Raises nothing: a commit that is done must be answered as done,
+    whatever goes wrong in counting.
     """
+    try:
+        _weigh(stores, repo_id)
+    except Exception as error:
+        LOG.error("not counted", exc_info=error, extra={"data": {"repo": repo_id}})
+
+
+def _weigh(stores: Stores, repo_id: int) -> None:
     details = select(repos.c.details, refs.c.oid).join(refs, refs.c.repo_id == repos.c.id)
     with stores.database.reading() as connection:
         row = connection.execute(details.where(repos.c.id == repo_id, refs.c.name == history.MAIN)).first()

@@ -25,7 +25,7 @@ from sqlalchemy import (
     tuple_,
 )  # fmt: skip
 
-from modelcommons.errors import BadRequest, Forbidden
+from modelcommons.errors import BadRequest, Forbidden, Missing
 from modelcommons.hub import history, names
 from modelcommons.hub.actions import card
 from modelcommons.hub.actions.accounts import role_in
@@ -325,10 +325,13 @@ def storage(stores: Stores, who: Principal, owner: str | None) -> list[Storage]:
 
     Raises:
         Forbidden: they are not in that organisation, or their token is for some repositories only.
+        Missing: there is none of that name; only the hub's administrators are told the difference.
     """
     with stores.database.reading() as connection:
         key = names.key(names.account(owner or who.name))
         account = connection.execute(select(accounts.c.id, accounts.c.name).where(accounts.c.key == key)).first()
+        if account is None and who.site_admin:
+            raise Missing(f"There is no user and no organisation called {owner}.")
         role = None if account is None or who.user_id is None else role_in(connection, who.user_id, account.id)
         if account is None or who.scopes is not None or (RANK[role] < RANK["read"] and not who.site_admin):
             raise Forbidden(f"You may not see what {(owner or who.name)[:100]} stores.")

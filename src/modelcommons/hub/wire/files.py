@@ -303,6 +303,10 @@ def safetensors_metadata(request: Request, opened: Read) -> Response:
 for kind in names.KINDS:
     router.include_router(of_kind, prefix=f"/api/{kind}s")
 for prefix in ("/datasets", "/spaces", ""):
-    for word in ("resolve", "raw"):
-        router.api_route(f"{prefix}/{{owner}}/{{name}}/{word}/{{rev}}/{{path:path}}", methods=["GET", "HEAD"])(resolve)
-    router.api_route(f"{prefix}/{{name}}/resolve/{{rev}}/{{path:path}}", methods=["GET", "HEAD"])(elsewhere)
+    for route, answer in (
+        ("/{owner}/{name}/resolve/{rev}/{path:path}", resolve),
+        ("/{owner}/{name}/raw/{rev}/{path:path}", resolve),
+        ("/{name}/resolve/{rev}/{path:path}", elsewhere),
+    ):
+        router.get(prefix + route)(answer)
+        router.head(prefix + route, include_in_schema=False)(answer)
