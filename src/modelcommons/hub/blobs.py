@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -207,56 +207,54 @@ class LocalBlobs:
         return self._path(key).is_file()
 
     def size(self, key: str) -> int | None:
-        try:
+        with _in_words(), suppress(FileNotFoundError):
             return self._path(key).stat().st_size
-        except FileNotFoundError:
-            return None
+        return None
 
     def remove(self, key: str) -> None:
         path = self._path(key)
-        with suppress(FileNotFoundError):
+        with _in_words(), suppress(FileNotFoundError):
             path.unlink()
         if key.startswith(PARTS):
             with suppress(OSError):  # other parts are there still, or somebody else removed the folder
                 path.parent.rmdir()
 
     def keys(self) -> Iterator[tuple[str, int, float]]:
-        for room in (*ROOMS, PARTS):
-            for folder in sorted((self.folder / room).iterdir()):
-                try:
-                    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-                except FileNotFoundError:  # parts that were put together while we looked
-                    continue
-                for entry in entries:
-                    with suppress(FileNotFoundError):
-                        status = entry.stat()
-                        yield f"{room}/{folder.name}/{entry.name}", status.st_size, status.st_mtime
+        with _in_words():
+            for room in (*ROOMS, PARTS):
+                for folder in sorted((self.folder / room).iterdir()):
+                    try:
+                        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+                    except FileNotFoundError:  # parts that were put together while we looked
+                        continue
+                    for entry in entries:
+                        with suppress(FileNotFoundError):
+                            status = entry.stat()
+                            yield f"{room}/{folder.name}/{entry.name}", status.st_size, status.st_mtime
 
     def abandoned(self, before: float) -> Iterator[tuple[str, int]]:
-        for path in sorted((self.folder / "incoming").iterdir()):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                if status.st_mtime < before:
-                    yield path.name, status.st_size
+        with _in_words():
+            for path in sorted((self.folder / "incoming").iterdir()):
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    if status.st_mtime < before:
+                        yield path.name, status.st_size
 
     def forget(self, name: str) -> None:
         assert name.isalnum(), name
-        with suppress(FileNotFoundError):
+        with _in_words(), suppress(FileNotFoundError):
             (self.folder / "incoming" / name).unlink()
 
     def read(self, extent: Extent) -> Iterator[bytes]:
-        try:
-            with open(self._path(extent.key), "rb", buffering=0) as file:
-                file.seek(extent.offset)
-                left = extent.length
-                while left:
-                    piece = file.read(min(PIECE, left))
-                    if not piece:
-                        raise StoreFailed(f"A stored object ended {left} bytes early. `commons hub fsck` says which.")
-                    left -= len(piece)
-                    yield piece
-        except OSError as error:
-            raise _failed(error) from error
+        with _in_words(), open(self._path(extent.key), "rb", buffering=0) as file:
+            file.seek(extent.offset)
+            left = extent.length
+            while left:
+                piece = file.read(min(PIECE, left))
+                if not piece:
+                    raise StoreFailed(f"A stored object ended {left} bytes early. `commons hub fsck` says which.")
+                left -= len(piece)
+                yield piece
 
     def local(self, key: str) -> Path | None:
         return self._path(key)
@@ -347,6 +345,15 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What the system refuses, as one of our errors."""
+    try:
+        yield
+    except OSError as error:
+        raise _failed(error) from error
 
 
 def _failed(error: OSError) -> CommonsError:
