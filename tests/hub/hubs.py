@@ -173,6 +173,7 @@ class Running:
     tokens: dict[str, str]
     process: subprocess.Popen[str]
     log: Path  # what it wrote to stderr: one JSON object a line
+    database: str  # its URL; empty for SQLite in the folder
 
     def client(self, who: str | None = None, **given: Any) -> httpx2.Client:
         """A client that sends the person's token; close it, or use it in a `with`."""
@@ -217,7 +218,7 @@ def started(
         if "error" in told:
             raise AssertionError(told)
         running = Running(
-            f"http://127.0.0.1:{told['port']}", told["port"], settings.folder, tokens, process, log
+            f"http://127.0.0.1:{told['port']}", told["port"], settings.folder, tokens, process, log, settings.database
         )  # fmt: skip
         try:
             yield running

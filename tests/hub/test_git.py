@@ -281,7 +281,7 @@ def test_only_an_administrator_rewrites_main(start: Any, tmp_path: Path) -> None
     from modelcommons.hub.stores import open_stores
 
     hub = start()
-    stores = open_stores(Settings(folder=hub.folder, database=os.environ.get("NO_SUCH", "")))
+    stores = open_stores(Settings(folder=hub.folder, database=hub.database))
     accounts.set_member(stores, "lab", "bob", "write")
     stores.database.close()
     name = repo(hub, "rewrite", organization="lab")
