@@ -366,7 +366,7 @@ RECIPES: dict[str, tuple[str | bytes, str]] = {
         TEXT.replace("./data.csv", "'${NOBODY}'"),
         "expected the environment variable NOBODY",
     ),
-    "a parent that is not there": ("extends: other.yaml\n" + TEXT, "There is no recipe at other.yaml."),
+    "a parent that is not there": ("extends: other.yaml\n" + TEXT, "extends: there is no recipe at other.yaml."),
 }
 
 

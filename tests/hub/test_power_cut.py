@@ -1,7 +1,7 @@
 """power cut: what a disk holds the moment the power goes is a hub in which nothing acknowledged is missing.
 
 Two ways: a real server under load whose disks are copied at any moment (crash/cutting.py), and one process that is
-stopped before, and after, each of its system calls (crash/run.py power). `make test-crash` does 50 cuts and all calls.
+stopped before, and after, each of its system calls (crash/run.py power). In `make test-crash` only: 50 cuts, all calls.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_crash import EVERYTHING, hurt, run, sample, told
+from test_crash import hurt, long, run, told
 
 
 def cutting(mode: str, times: int) -> dict[str, Any]:
@@ -17,8 +17,9 @@ def cutting(mode: str, times: int) -> dict[str, Any]:
     return run("crash.cutting", mode, "--times", str(times))
 
 
+@long
 def test_a_server_under_load_survives_kills(capsys: pytest.CaptureFixture[str]) -> None:
-    said = cutting("kill", 40 if EVERYTHING else 3)
+    said = cutting("kill", 40)
     told(
         capsys,
         f"acknowledged writes lost: {len(said['problems'])} / {said['acknowledged']} over {said['times']} kills of a "
@@ -27,8 +28,9 @@ def test_a_server_under_load_survives_kills(capsys: pytest.CaptureFixture[str]) 
     assert not said["problems"], "\n".join(said["problems"])
 
 
+@long
 def test_a_server_under_load_survives_power_cuts(capsys: pytest.CaptureFixture[str]) -> None:
-    said = cutting("power", 50 if EVERYTHING else 4)
+    said = cutting("power", 50)
     told(
         capsys,
         f"acknowledged writes lost: {len(said['problems'])} / {said['acknowledged']} over {said['times']} power cuts "
@@ -38,8 +40,9 @@ def test_a_server_under_load_survives_power_cuts(capsys: pytest.CaptureFixture[s
     assert said["acknowledged"] > said["times"]
 
 
+@long
 def test_nothing_acknowledged_is_lost_when_the_power_goes_at_a_system_call(capsys: pytest.CaptureFixture[str]) -> None:
-    said = hurt("power", *sample(12))
+    said = hurt("power")
     told(
         capsys,
         f"acknowledged writes lost: {said['bad_points']} / {said['acknowledged']} over {said['points']} power cuts at "
