@@ -278,7 +278,8 @@ def test_a_run_whose_newest_checkpoints_are_damaged_comes_to_the_same_bytes(worl
     child = begin(place, kill_at=world.events // 3)
     child.join(PATIENCE_S)
     steps = sorted((place / "run").rglob("step-*"), key=lambda path: int(path.name[5:]))
-    assert child.exitcode == -signal.SIGKILL and len(steps) == checkpoint.KEEP
+    assert child.exitcode == -signal.SIGKILL
+    assert len(steps) in (checkpoint.KEEP, checkpoint.KEEP + 1), "one more where the kill came before the oldest went"
     for step in steps[-num_damaged:]:
         flip(step / "tensors.safetensors")
     assert finish(place) == 0

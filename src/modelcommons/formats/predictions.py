@@ -65,7 +65,7 @@ def encode(line: Line) -> bytes:
 def write(path: Path, lines: Iterable[Line]) -> Written:
     """Writes the file in one step; the same lines give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.part")  # one name: what a kill leaves is written over by the next run
     digest, leaves = hashlib.sha256(), []
     try:
         with part.open("wb") as file:

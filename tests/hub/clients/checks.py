@@ -12,12 +12,10 @@ import http.client
 import inspect
 import json
 import os
-import socket
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -121,51 +119,6 @@ def ask(
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
     finally:
         connection.close()
-
-
-@contextmanager
-def cutting(after: int, times: int) -> Iterator[tuple[str, list[bytes]]]:
-    """A proxy on loopback that cuts a connection after so many bytes of answer, `times` times; then it lets all pass.
-
-    Yields its address, and the heads of the requests that went through.
-    """
-    parts = urlsplit(ENDPOINT)
-    listener = socket.create_server(("127.0.0.1", 0))
-    heads: list[bytes] = []
-    left = [times]
-
-    def pass_on(near: socket.socket, far: socket.socket, limit: bool) -> None:
-        sent = 0
-        try:
-            while piece := near.recv(1 << 16):
-                if not limit and b"HTTP/1.1\r\n" in piece:
-                    heads.append(piece)
-                sent += len(piece)
-                if limit and left[0] and sent > after:
-                    left[0] -= 1
-                    break
-                far.sendall(piece)
-        except OSError:
-            pass  # the other direction was cut
-        for one in (near, far):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def serve() -> None:
-        while True:
-            try:
-                near, _ = listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection((str(parts.hostname), parts.port or 80))
-            threading.Thread(target=pass_on, args=(near, far, False), daemon=True).start()
-            threading.Thread(target=pass_on, args=(far, near, True), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"http://localhost:{listener.getsockname()[1]}", heads
-    finally:
-        listener.close()
 
 
 def main() -> None:

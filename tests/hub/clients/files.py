@@ -8,11 +8,9 @@ import json
 import os
 import random
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
-from checks import ENDPOINT, TOKENS, WORK, api, ask, cutting, fresh, main, needs, raises, refused
+from checks import ENDPOINT, TOKENS, WORK, api, ask, fresh, main, needs, raises, refused
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationCopy,
@@ -276,19 +274,6 @@ def check_an_absent_file_is_remembered() -> None:
     with raises(RepositoryNotFoundError):
         api("nobody").hf_hub_download("ada/no-such-repository", "x")
     assert not api().file_exists(repo, "nothing.json") and api().file_exists(repo, ".gitattributes")
-
-
-def check_a_download_goes_on_where_it_was_cut() -> None:
-    repo, data = fresh(), noise(9 * MB, 13)
-    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
-    program = "from huggingface_hub import hf_hub_download; import sys; print(hf_hub_download(sys.argv[1], 'long.bin'))"
-    with cutting(after=3 * MB, times=2) as (address, heads):
-        plain = os.environ | {"HF_ENDPOINT": address, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(WORK / "cut")}
-        done = subprocess.run([sys.executable, "-c", program, repo], env=plain, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert Path(done.stdout.strip().splitlines()[-1]).read_bytes() == data
-    ranges = [head for head in heads if b"range: bytes=" in head.lower() and b"bytes=0-" not in head.lower()]
-    assert ranges, "the client did not need to go on from the middle"
 
 
 def check_ranges() -> None:
