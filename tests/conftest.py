@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,10 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "HF_HOME"):
     os.environ[name] = f"{HOME}/{name.lower()}"
 os.environ["MPLCONFIGDIR"] = str(ROOT / ".pytest_cache" / "matplotlib")  # its font list takes seconds to make
+
+# who starts us in the background may have had us ignore Ctrl-C, which some tests press
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # no limit on time, the same examples on every machine, nothing written beside the tests
 hypothesis.settings.register_profile("commons", deadline=None, derandomize=True, database=None)
