@@ -63,8 +63,10 @@ def missing() -> str:
     """Why nothing can be traced here; empty where it can."""
     if shutil.which("strace") is None:
         return "needs strace"
-    if subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True).returncode:
-        return "needs to be allowed to trace its own processes"
+    try:
+        child(lambda log: True, Path(os.devnull))
+    except RuntimeError as error:
+        return f"needs to be allowed to trace its own processes: {error}"
     return ""
 
 
@@ -86,7 +88,14 @@ def child(work: Callable[[int], Any], trace: Path | None = None, point: Point | 
         _work(work, go_out, log_in, result_in)
     for one in (log_in, result_in, go_out):
         os.close(one)
-    tracer = attach(pid, trace, point or Point()) if trace else None
+    try:
+        tracer = attach(pid, trace, point or Point()) if trace else None
+    except RuntimeError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        for one in (go_in, log_out, result_out):
+            os.close(one)
+        raise
     os.write(go_in, b"g")
     os.close(go_in)
     with os.fdopen(result_out, "rb") as results, os.fdopen(log_out, "rb") as log:
@@ -126,7 +135,8 @@ def attach(pid: int, trace: Path, point: Point) -> subprocess.Popen[bytes]:
     assert tracer.stderr
     line = tracer.stderr.readline()
     if b"attached" not in line:
-        raise RuntimeError(f"strace: {line!r}")
+        tracer.communicate()
+        raise RuntimeError(line.decode(errors="replace").strip())
     return tracer
 
 
