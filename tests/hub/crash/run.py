@@ -303,12 +303,15 @@ def _all(
         harness.bases.append(base)
         problems += [f"{one.name}: {each}" for each in harness.unexpected(base)]
     done = acknowledged = bad = 0
-    for base, point in chosen(harness.bases, sample, seed):
+    points = chosen(harness.bases, sample, seed)
+    for base, point in points:
         if stop and problems:
             break
         num, wrong = harness.hurt(base, point)
         done, acknowledged, bad = done + 1, acknowledged + num, bad + bool(wrong)
         problems += [f"{base.operation.name} at {point}: {one}" for one in wrong]
+        if done % 100 == 0:
+            print(f"{done} of {len(points)} points, {bad} bad", file=sys.stderr, flush=True)
     by_operation = {base.operation.name: len(base.points) for base in harness.bases}
     return {
         "mode": harness.mode, "points": done, "all_points": sum(by_operation.values()), "by_operation": by_operation,
