@@ -25,7 +25,7 @@ from hubs import Running
 EVERYTHING = bool(os.environ.get("COMMONS_TEST_CRASH"))
 HERE = Path(__file__).parent
 SAMPLE = 200  # kill points in `make test`
-BITES = ("acknowledged before the transaction commits", "half a file under its final name", "a file's fsync removed")
+BITES = ("acknowledged before the transaction commits", "bytes written after the transaction", "a file's fsync removed")
 long = pytest.mark.skipif(not EVERYTHING, reason="takes long: make test-crash")
 
 
