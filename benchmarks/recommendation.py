@@ -32,11 +32,14 @@ def main() -> None:
     given = wanted.parse_args()
     heading()
     pooled = ("data.options.official=false", "data.split.by=time", "evaluate.protocol=null")
+    plain = "model.options.trend=0"
     runs = {
-        "models": [(name, name, ("model.options.trend=0",)) for name in given.models]
+        "models": [(name, name, (plain,)) for name in given.models]
         + [(f"{given.best}-trend", given.best, ())],
-        "mixed": [(f"{given.best}-mixed-{weight}", given.best, ("model.options.trend=0", f"model.options.diversity={weight}"))
-                  for weight in WEIGHTS],
+        "mixed": [
+            (f"{given.best}-mixed-{weight}", given.best, (plain, f"model.options.diversity={weight}"))
+            for weight in WEIGHTS
+        ],
         "time": [(f"{name}-time", name, pooled) for name in ("popularity", given.best)],
     }  # fmt: skip
     for part in given.parts:
@@ -91,8 +94,9 @@ def scale() -> None:
     full = NUM_ITEMS * NUM_USERS * 8 / 2**30
     assert len(answers) == NUM_USERS
     print(
-        f"scale: {NUM_USERS:,} users, each against {NUM_ITEMS:,} items: {seconds:.0f} s, {NUM_USERS / seconds:,.0f} users/s, "
-        f"peak memory {before:.2f} -> {_peak():.2f} GiB; all scores at once would take {full:.1f} GiB"
+        f"scale: {NUM_USERS:,} users against {NUM_ITEMS:,} items each: {seconds:.0f} s, "
+        f"{NUM_USERS / seconds:,.0f} users/s, peak memory {before:.2f} -> {_peak():.2f} GiB; "
+        f"all scores at once would take {full:.1f} GiB"
     )
 
 

@@ -224,7 +224,6 @@ def _solve(train: Questions, validation: Questions, job: Job, options: BaseModel
     grid = {key: values for key, values in GRID[name].items() if chosen[key] == "auto"}
     chosen |= {key: values[0] for key, values in grid.items()}
     tried: dict[str, float] = {}
-    stopped: Literal["done", "budget"] = "done"
 
     def attempt(settings: Mapping[str, Any]) -> tuple[float, Blend, Scorer]:
         score = closed.scorer(name, closed.solve(name, histories, num_items, settings, job.seed), num_items, settings)
@@ -236,7 +235,7 @@ def _solve(train: Questions, validation: Questions, job: Job, options: BaseModel
     for key, value in [(key, value) for key, values in grid.items() for value in values[1:]]:
         spent = time.monotonic() - started
         if job.seconds is not None and spent * (len(tried) + 2) / len(tried) > job.seconds:
-            stopped = "budget"
+            tried["the budget ended the search"] = round(best[0], 4)
             break
         job.progress.step("tune", len(tried), 1 + sum(len(values) - 1 for values in grid.values()), f"{key} {value:g}")
         settings = {**chosen, key: value}
@@ -255,7 +254,7 @@ def _solve(train: Questions, validation: Questions, job: Job, options: BaseModel
     return Fit(
         metric="recall@10", value=recall, curve=(point,), steps=0, epochs=1.0, seconds=seconds,
         rows_per_second=len(train) / max(seconds, 1e-9), parameters=size, trained_parameters=size,
-        stopped=stopped, settings=settings,
+        settings=settings,
     )  # fmt: skip
 
 
