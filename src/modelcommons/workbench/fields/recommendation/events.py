@@ -72,11 +72,11 @@ class Events:
 
     def before(self, part: Part) -> np.ndarray:
         """Which events may be learned from when `part` is to be foretold, (events,) bool."""
-        return np.arange(len(self.item)) < self.ends(part)[0][self.user]
+        return np.asarray(np.arange(len(self.item)) < self.ends(part)[0][self.user])
 
     def counts(self, which: np.ndarray | None = None) -> np.ndarray:
         """How often each item was chosen, (items,) int64; among the events `which` (bool)."""
-        return np.asarray(np.bincount(self.item if which is None else self.item[which], minlength=len(self.items)))
+        return np.bincount(self.item if which is None else self.item[which], minlength=len(self.items))
 
     def matrix(self, which: np.ndarray) -> csr_array:
         """Users by items: 1 where the user chose the item, among the events `which` (bool)."""
