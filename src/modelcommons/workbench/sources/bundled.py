@@ -26,7 +26,7 @@ from typing import Any
 
 from modelcommons.errors import MissingPackage, NotFound
 from modelcommons.formats.cache import cache_folder
-from modelcommons.workbench.sources import listing, python_docs
+from modelcommons.workbench.sources import listing, python_docs, python_imports
 from modelcommons.workbench.task import Source
 
 Files = Iterator[tuple[str, bytes]]  # path, content
@@ -128,6 +128,15 @@ def _measurements(loader: str) -> Callable[[], Files]:
     return files
 
 
+def _diabetes() -> Files:
+    """Units as measured, not scikit-learn's scaled ones."""
+    from sklearn.datasets import load_diabetes
+
+    found = load_diabetes(scaled=False)
+    rows = ([*map(float, x), float(y)] for x, y in zip(found.data, found.target, strict=True))
+    yield "data.csv", _csv([*map(str, found.feature_names), "progression"], rows)
+
+
 # --- statsmodels ----------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +197,10 @@ def _python_docs() -> Files:
     yield "paragraphs.jsonl", "".join(lines).encode()
 
 
+def _python_imports() -> Files:
+    yield "imports.csv", _csv(("user", "item", "time"), python_imports.imports())
+
+
 UCI = "https://archive.ics.uci.edu/dataset/"
 SM = "https://www.statsmodels.org/stable/datasets/generated/"
 PUBLIC = "LicenseRef-public-domain"
@@ -204,6 +217,11 @@ SETS: dict[str, Bundled] = {
         "scikit-learn", "CC-BY-4.0", f"{UCI}109", "S. Aeberhard and M. Forina, UCI.", _measurements("load_wine")
     ),
     "iris": Bundled("scikit-learn", "CC-BY-4.0", f"{UCI}53", "R. A. Fisher, UCI.", _measurements("load_iris")),
+    "diabetes": Bundled(
+        "scikit-learn", "BSD-3-Clause", "https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html",
+        "B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, Least Angle Regression, 2004; comes with scikit-learn, "
+        "whose licence this is.", _diabetes,
+    ),
     "sunspots": Bundled(
         "statsmodels", PUBLIC, f"{SM}sunspots.html", SAYS_PUBLIC,
         _series("sunspots", _yearly("YEAR", "SUNACTIVITY"), ("date", "sunspots")),
@@ -223,5 +241,9 @@ SETS: dict[str, Bundled] = {
     ),
     "python-docs": Bundled(
         "python", "PSF-2.0", "https://docs.python.org/3/", "Python Software Foundation.", _python_docs
+    ),
+    "python-imports": Bundled(
+        "python", "PSF-2.0", "https://docs.python.org/3/library/",
+        "Which modules the files of Python's library import; the files are the users.", _python_imports,
     ),
 }  # fmt: skip
