@@ -32,6 +32,7 @@ from crash.inline import Client, Refused, World, ill, in_one_thread, look, read_
 from crash.operations import OPERATIONS, Operation, small_parts
 from crash.tracing import Point, child
 
+from modelcommons.errors import CommonsError
 from modelcommons.hub.actions import accounts
 from modelcommons.hub.app import Hub, assemble
 from modelcommons.hub.logs import LOG
@@ -82,7 +83,7 @@ class Harness:
         worlds, kept, commits = child(lambda log: self._seen(operation, self._copy(folder))).value
         trace = self.work / "trace"
         copy = self._copy(folder)
-        calls = child(lambda log: self._act(operation, copy, log), trace).calls
+        calls = child(lambda log: self._act(operation, copy, log), trace, paths=True).calls
         points = tracing.error_points(calls) if self.mode == "error" else tracing.kill_points(calls)
         return Base(operation, folder, worlds, kept, commits, points)
 
@@ -113,7 +114,10 @@ class Harness:
 
     def _act(self, operation: Operation, folder: Path, log: int) -> dict[str, Any]:
         """The operation, and where it is refused, all of it again: the hub must go on."""
-        client = self.client(folder, log)
+        try:
+            client, told = self.client(folder, log), {}
+        except (CommonsError, OSError):  # a hub whose disk fails may not start; then somebody starts it again
+            client, told = self.client(folder, log), {"started": "again"}
         try:
             operation.act(client)
         except Refused as refused:
@@ -121,8 +125,8 @@ class Harness:
             now = self._look(operation, client)
             again = self.client_again(client)
             operation.act(again)
-            return {"status": answer.status, "id": "x-request-id" in answer.headers, "done": done, "world": now}
-        return {}
+            told = {"status": answer.status, "id": "x-request-id" in answer.headers, "done": done, "world": now}
+        return told
 
     def client_again(self, client: Client) -> Client:
         client.again, client.log = True, None
@@ -140,7 +144,8 @@ class Harness:
         except RuntimeError as error:  # no refusal: the operation failed in a way that nobody answers for
             return 0, [str(error)[-1500:]]
         wrong = self._wrong(base, copy, ended)
-        if point.error and point.call in TELLING and not ended.value:
+        # SQLite does not listen to what its fsync of the folder says; open_stores has made its WAL durable before
+        if point.error and point.call in TELLING and not ended.value and point.on != str(copy):
             wrong.append("acknowledged although what was written did not come to the disk")
         return ended.acknowledged, wrong
 
@@ -160,12 +165,15 @@ class Harness:
         client = self.client(folder)
         wrong = ill(client)
         seen = self._look(operation, client)
-        refused = ended.value or {}
+        refused = ended.value if "status" in (ended.value or {}) else None
         if refused:  # and then sent again by the same process: all is there
             if refused["status"] not in (503, 507) or not refused["id"]:
                 wrong.append(f"expected 503 or 507 with a request id, got {refused['status']}")
-            if refused["world"] != base.worlds[refused["done"]]:
-                wrong.append(f"refused, and yet: {_unlike(base.worlds[refused['done']], refused['world'])}")
+            before = base.worlds[refused["done"]]
+            # gc takes many steps, each of which may be done; a request is done, or it is not
+            may = base.worlds[refused["done"] :][:2] if operation.collects else [before]
+            if refused["world"] not in may:
+                wrong.append(f"refused, and yet: {_unlike(before, refused['world'])}")
             done = len(base.worlds) - 1
         allowed = base.worlds[done : done + 2]
         if seen not in allowed:
