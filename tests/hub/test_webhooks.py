@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,42 @@ def test_webhooks_are_kept_changed_and_removed(at: World) -> None:
         assert at.ask("reader", method, path + rest).status == 403
     assert at.ask("ada", "DELETE", path).status == 200
     assert at.ask("ada", "GET", path).status == 404
+
+
+def test_the_database_does_not_hold_the_secret(at: World, listener: Listener) -> None:
+    id = hook(at, "ada", ("model", "ada/news"), secret="correct-horse-battery")
+    at.repo("ada/news")
+    kept = ["correct-horse-battery"]
+    assert at.post("ada", f"/api/settings/webhooks/{id}", {"domains": ["repo"]})["webhook"]["secret"] in kept
+    send(at, listener)
+    assert listener.got[0][1]["x-webhook-secret"] in kept
+    at.post("ada", f"/api/settings/webhooks/{id}", {"secret": "another-horse-battery"})
+    with at.stores.database.reading() as connection:
+        for table in tables.metadata.sorted_tables:
+            rows = str([tuple(row) for row in connection.execute(select(table))])
+            assert "horse-battery" not in rows, table.name
+    for path in at.stores.settings.folder.rglob("*"):
+        assert not path.is_file() or b"horse-battery" not in path.read_bytes(), path
+
+
+def test_without_the_secret_of_the_hub_nothing_is_sent_unsigned(at: World, listener: Listener) -> None:
+    id = hook(at, "ada", ("model", "ada/news"), secret="correct-horse-battery")
+    path = f"/api/settings/webhooks/{id}"
+    at.repo("ada/news")
+    at.app.state.stores = replace(at.stores, secret=bytes(32))
+    assert send(at, listener) == [] and left(at) == 1
+    assert at.get("ada", path)["webhook"]["secret"] is None
+    assert at.post("ada", path, {"secret": "anew"})["webhook"]["secret"] == "anew"
+    at.clock.time += 60
+    assert len(send(at, listener)) == 1 and listener.got[0][1]["x-webhook-secret"] == "anew"
+
+
+def test_a_sealed_secret_is_of_no_use_in_another_webhook(at: World) -> None:
+    first, second = (hook(at, who, ("model", "ada/news"), secret=f"of-{who}") for who in ("ada", "dan"))
+    with at.stores.database.writing() as connection:
+        sealed = select(tables.webhooks.c.sealed).where(tables.webhooks.c.id == first).scalar_subquery()
+        connection.execute(tables.webhooks.update().where(tables.webhooks.c.id == second).values(sealed=sealed))
+    assert at.get("dan", f"/api/settings/webhooks/{second}")["webhook"]["secret"] is None
 
 
 def test_a_webhook_that_cannot_be_is_refused(at: World) -> None:
