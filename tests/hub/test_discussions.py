@@ -226,6 +226,15 @@ def test_only_its_author_and_writers_add_to_a_proposal(at: World, repo: str) -> 
     assert not {"mine.txt", "yours.txt"} & {one["path"] for one in at.get("", f"{repo}/tree/main")}
 
 
+def test_a_proposal_that_comes_with_its_changes_is_open(at: World, repo: str) -> None:
+    made = at.commit("dan", repo, {"a.txt": b"a"}, query="?create_pr=1")
+    path = f"{repo}/discussions/{made['pullRequestUrl'].rpartition('/')[2]}"
+    told = at.get("", path)
+    assert told["status"] == "open" and not [one for one in told["events"] if one["type"] == "status-change"]
+    at.post("ada", f"{path}/merge")
+    assert at.get("", path)["status"] == "merged"
+
+
 def test_an_empty_proposal_and_a_discussion_cannot_be_merged(at: World, repo: str) -> None:
     empty = opened(at, "dan", repo, "Nothing", pull_request=True)
     at.post("dan", f"{empty}/status", {"status": "open"})

@@ -22,7 +22,6 @@ from modelcommons.hub import migrations, sealing
 from modelcommons.hub.database import Database, connect, wal_is_safe
 from modelcommons.hub.tables import metadata
 
-
 SECRET = bytes(range(32))
 
 
@@ -137,8 +136,8 @@ def test_secrets_of_webhooks_that_were_plain_are_sealed_and_leave_no_trace(tmp_p
             for id, secret in secrets.items():
                 connection.execute(
                     text(
-                        "INSERT INTO webhooks (id, user_id, url, watched, domains, secret, disabled, day, sent, created)"
-                        " VALUES (:id, 1, 'http://hook.test/', '[]', '[]', :secret, false, 0, 0, 0)"
+                        "INSERT INTO webhooks (id, user_id, url, watched, domains, secret, disabled, day, sent, "
+                        "created) VALUES (:id, 1, 'http://hook.test/', '[]', '[]', :secret, false, 0, 0, 0)"
                     ),
                     {"id": id, "secret": secret},
                 )

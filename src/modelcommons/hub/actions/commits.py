@@ -213,7 +213,10 @@ def _target(
     number = None
     if create_pr:
         title = header.title[:MAX_PROPOSAL_TITLE]
-        number = discussions.open_discussion(stores, connection, opened, title, header.message, pull_request=True)
+        # open at once, as on the Hub: transformers' safetensors_conversion.py looks for its own by that status
+        number = discussions.open_discussion(
+            stores, connection, opened, title, header.message, pull_request=True, status="open"
+        )
         name = f"refs/pr/{number}"
     elif pull := PULL.fullmatch(revision):
         number = int(pull[1])

@@ -328,7 +328,8 @@ def _with_hook() -> Any:
     return (
         select(
             deliveries.c.payload, deliveries.c.tries, webhooks.c.id.label("webhook_id"), webhooks.c.url,
-            webhooks.c.sealed, webhooks.c.disabled, webhooks.c.user_id, people.c.name.label("owner"), people.c.admin, people.c.suspended,
+            webhooks.c.sealed, webhooks.c.disabled, webhooks.c.user_id, people.c.name.label("owner"), people.c.admin,
+            people.c.suspended,
         )
         .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
         .join(people, people.c.id == webhooks.c.user_id)
