@@ -10,8 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hubs import Running, Site
-from sqlalchemy import func, select
+from hubs import Running, Site, make_news_and_own
 
 from modelcommons.errors import RepoNotFound, Unauthorized
 from modelcommons.hub import blobs, tables, tickets
@@ -73,19 +72,13 @@ class Client:
 @pytest.fixture
 def ada(site: Site) -> Client:
     client = Client(site, "ada")
-    assert client.hub.post("/api/repos/create", json={"name": "news"}).status_code == 200
-    assert client.hub.post("/api/repos/create", json={"name": "own", "visibility": "private"}).status_code == 200
+    make_news_and_own(client.hub)
     return client
 
 
 def left(site: Site) -> tuple[int, ...]:
     """Rows of files, claims and uploads in parts, blobs, and files that no upload will end."""
-    with site.stores.database.reading() as connection:
-        rows = [
-            connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in (tables.files, tables.claims, tables.multiparts)
-        ]
-    return (*rows, len(list(site.stores.blobs.keys())), len(list(site.stores.blobs.abandoned(1e12))))
+    return site.count(tables.files, tables.claims, tables.multiparts)
 
 
 def test_what_is_uploaded_comes_back(ada: Client) -> None:

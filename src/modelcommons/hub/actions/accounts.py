@@ -35,6 +35,7 @@ COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 MIN_PASSWORD = 10  # characters
 MAX_PASSWORD = 1024
 SESSION_S = 14 * 86_400
+MAX_LIFE_S = 36_525 * 86_400  # of a token that expires
 USED_S = 3600  # how seldom the last use of a token is written
 WINDOW_S = 300  # failed sign-ins are counted in it
 MAX_ATTEMPTS = 10
@@ -348,8 +349,8 @@ def create_token(
         raise BadRequest("A fine-grained token needs at least one repository, and no other token takes one.")
     if not name.strip() or len(name) > names.MAX_NAME or not name.isprintable():
         raise BadRequest(f"Expected a name for the token of 1 to {names.MAX_NAME} visible characters.")
-    if expires is not None and expires <= stores.now():
-        raise BadRequest("Expected a time in the future at which the token expires.")
+    if expires is not None and not 0 < expires - stores.now() <= MAX_LIFE_S:  # nor is nan
+        raise BadRequest("Expected a time in the future, within a hundred years, at which the token expires.")
     owner, text = find(stores, user, "user"), new_token()
     row = {
         "user_id": owner.id, "name": name, "sha256": _sha256(text), "role": role, "created": stores.now(),
