@@ -26,6 +26,7 @@ from typer.main import get_command
 from modelcommons.cli.commands import app
 from modelcommons.hub import tables
 from modelcommons.hub.actions import accounts, lifecycle
+from modelcommons.hub.database import connect
 from modelcommons.hub.names import repo_id
 from modelcommons.hub.settings import Settings, table
 from modelcommons.hub.stores import Stores, open_stores
@@ -59,13 +60,18 @@ class Operated:
     def refused(self, command: str, *arguments: str) -> str:
         """One sentence, exit code 2, and everything as it was; the same with --json."""
         before = self.all()
+        sentence = self.sentence(command, *arguments)
+        assert self.all() == before
+        return sentence
+
+    def sentence(self, command: str, *arguments: str) -> str:
+        """For what is refused before a hub is looked for."""
         told = self(command, *arguments)
         assert (told.code, told.out) == (2, ""), told
         sentence = told.err.rstrip("\n")
         assert "\n" not in sentence and sentence[-1] in ".?" and "a mistake of ours" not in sentence, told
         again = self(command, *arguments, "--json")
         assert (again.code, again.err) == (2, "") and again.json["error"]["message"] == sentence
-        assert self.all() == before
         return sentence
 
     def open(self) -> Stores:
@@ -73,12 +79,12 @@ class Operated:
 
     def all(self) -> tuple[list[str], list[Any]]:
         """The paths here, and every row."""
-        stores = self.open()
+        database = connect(self.settings.database, self.settings.folder)
         try:
-            with stores.database.reading() as connection:
+            with database.reading() as connection:
                 rows = [tuple(row) for one in tables.metadata.sorted_tables for row in connection.execute(select(one))]
         finally:
-            stores.database.close()
+            database.close()
         return sorted(str(path) for path in Path().rglob("*") if "sqlite3-" not in path.name), rows
 
 
@@ -138,7 +144,7 @@ def test_a_slip_in_the_name_of_the_folder_makes_no_hub(
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_what_cannot_be_typed_is_refused(hub: Operated, name: str) -> None:
     for wrong in (["--no-such-option"], ["a", "b", "c", "d", "e"]):
-        assert f"See: commons hub {name} --help" in hub.refused(name, *wrong)
+        assert f"See: commons hub {name} --help" in hub.sentence(name, *wrong)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -150,7 +156,7 @@ def test_a_setting_that_is_none_is_refused(hub: Operated, monkeypatch: pytest.Mo
         "restore": ["hub", "--folder", "new"],
     }.get(name, [])  # fmt: skip
     monkeypatch.setenv("COMMONS_HUB_PROT", "80")
-    assert "COMMONS_HUB_PROT is not a setting" in hub.refused(name, *arguments)
+    assert "COMMONS_HUB_PROT is not a setting" in hub.sentence(name, *arguments)
 
 
 # --- serve and settings ---------------------------------------------------------------------------------------------
