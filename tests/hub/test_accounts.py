@@ -127,6 +127,16 @@ def test_a_permission_can_be_asked_again_inside_a_transaction(site: Site) -> Non
                 accounts.again(connection, credential, site.clock())
 
 
+def test_nobody_becomes_somebody_else_while_they_wait(site: Site) -> None:
+    """SQLite gives the number of a deleted row away again: eve, revoked meanwhile, was root when asked again."""
+    text = accounts.create_token(site.stores, "eve", "mine", "write")
+    eve = accounts.of_token(site.stores, text, "bearer")
+    accounts.revoke_token(site.stores, "eve", "mine")
+    accounts.create_token(site.stores, "root", "next", "write")
+    with site.stores.database.writing() as connection, pytest.raises(Unauthorized):
+        accounts.again(connection, eve.credential, site.clock())
+
+
 def test_the_last_use_is_written_once_an_hour(site: Site) -> None:
     def used() -> float | None:
         return accounts.list_tokens(site.stores, "ada")[0].used

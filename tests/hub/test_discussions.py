@@ -32,7 +32,6 @@ def proposed(at: World, who: str, repo: str, files: dict[str, bytes | None]) -> 
     """A proposal that was published."""
     url = at.commit(who, repo, files, query="?create_pr=1")["pullRequestUrl"]
     path = f"{repo}/discussions/{url.rpartition('/')[2]}"
-    at.post(who, f"{path}/status", {"status": "open"})
     return path
 
 

@@ -209,6 +209,22 @@ def test_a_right_that_ends_during_an_upload_ends_the_upload(ada: Client) -> None
     assert ada.anybody.put(f"/api/lfs/objects?ticket={'x' * 10}", content=data).status_code == 401
 
 
+def test_a_new_token_does_not_revive_the_tickets_of_a_revoked_one(ada: Client) -> None:
+    """SQLite gives the number of a deleted row away again: the next token made was taken for the one revoked."""
+    stores, data = ada.site.stores, b"some bytes"
+    token = accounts.create_token(stores, "ada", "leaked", "write")
+    thief = ada.site.client(headers={"Authorization": f"Bearer {token}"})
+    asked = {"operation": "upload", "objects": [{"oid": hashlib.sha256(data).hexdigest(), "size": len(data)}]}
+    answer = thief.post("/ada/own.git/info/lfs/objects/batch", json=asked)
+    href = answer.json()["objects"][0]["actions"]["upload"]["href"]
+    xet = thief.get("/api/models/ada/own/xet-write-token/main").json()["accessToken"]
+    accounts.revoke_token(stores, "ada", "leaked")
+    accounts.create_token(stores, "root", "next", "write")
+    assert ada.anybody.put(href, content=data).status_code == 401
+    put = ada.anybody.post("/v1/shards", content=b"x" * 48, headers={"Authorization": f"Bearer {xet}"})
+    assert put.status_code == 401 and left(ada.site) == (0, 0, 0, 0, 0)
+
+
 def test_a_repository_that_goes_during_an_upload_ends_the_upload(ada: Client) -> None:
     stores, data = ada.site.stores, b"some bytes"
     ticket = tickets.read(stores.secret, ada.href(data).partition("=")[2], stores.now())

@@ -229,6 +229,19 @@ def test_a_repository_that_went_tells_only_that(at: World, listener: Listener) -
     assert [told["event"] for told in send(at, listener)] == [{"action": "delete", "scope": "repo"}]
 
 
+def test_a_repository_made_since_does_not_answer_for_one_that_went(at: World, listener: Listener) -> None:
+    """SQLite gives the number of a deleted row away again."""
+    hook(at, "dan", ("org", "guild"))
+    accounts.set_member(at.stores, "guild", "dan", "read")
+    repo = at.repo("guild/plans", private=True)
+    at.commit("ada", repo, {"a.txt": b"a"})
+    accounts.set_member(at.stores, "guild", "dan", None)
+    at.clock.time += 1
+    lifecycle.delete_repo(at.stores, at.opened("ada", repo, "admin"))
+    at.repo("guild/news")
+    assert {told["repo"]["name"] for told in send(at, listener)} == {"guild/news"} and left(at) == 0
+
+
 def test_nothing_is_noted_where_webhooks_are_off(tmp_path: Path) -> None:
     with world(tmp_path / "hub") as at:
         repo = at.repo("ada/news")

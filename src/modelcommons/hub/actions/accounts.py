@@ -43,11 +43,10 @@ INVALID = "Invalid credentials in Authorization header"  # huggingface_hub looks
 
 # made once: every request asks one of these
 TOKENS: Select[Any] = select(
-    tokens.c.id, tokens.c.name.label("token"), tokens.c.role, tokens.c.scopes, tokens.c.expires, tokens.c.used,
-    accounts.c.id.label("user_id"), accounts.c.name, accounts.c.admin, accounts.c.suspended,
+    tokens.c.id, tokens.c.sha256, tokens.c.name.label("token"), tokens.c.role, tokens.c.scopes, tokens.c.expires,
+    tokens.c.used, accounts.c.id.label("user_id"), accounts.c.name, accounts.c.admin, accounts.c.suspended,
 ).join(accounts, accounts.c.id == tokens.c.user_id)  # fmt: skip
 BY_TOKEN = TOKENS.where(tokens.c.sha256 == bindparam("sha256"))
-BY_ID = TOKENS.where(tokens.c.id == bindparam("id"))
 BY_SESSION = (
     select(accounts.c.id, accounts.c.name, accounts.c.admin)
     .join(sessions, sessions.c.user_id == accounts.c.id)
@@ -433,7 +432,7 @@ def again(connection: Connection, credential: str, now: float) -> Principal:
     """
     kind, _, value = credential.partition(":")
     if kind == "token":
-        return _bearer(connection.execute(BY_ID, {"id": int(value)}).first(), "bearer", now)
+        return _bearer(connection.execute(BY_TOKEN, {"sha256": value}).first(), "bearer", now)
     who = _session(connection, value, now)
     if not who.signed_in:
         raise Unauthorized("The session has ended. Sign in again.")
@@ -448,7 +447,7 @@ def _bearer(row: Row[Any] | None, carrier: Carrier, now: float) -> Principal:
         row.user_id, row.name, row.admin and not fine, carrier,
         token_role="read" if row.role == "read" else "write",
         scopes=_scopes(row.scopes) if fine else None,
-        token_name=row.token, credential=f"token:{row.id}",
+        token_name=row.token, credential=f"token:{row.sha256}",  # its number may be another one's by the next time
     )  # fmt: skip
 
 

@@ -272,6 +272,8 @@ def _message(header: Header) -> str:
         raise BadRequest("Expected a summary in the commit's header, got none.")
     if len(title) > MAX_TITLE or len(header.message) > MAX_MESSAGE:
         raise Unprocessable(f"Expected a summary of at most {MAX_TITLE} characters, a description of {MAX_MESSAGE:,}.")
+    if "\0" in title or "\0" in header.message:
+        raise Unprocessable("Expected a commit's words without NUL, as git wants them.")
     return f"{title}\n\n{header.message}" if header.message.strip() else title
 
 
@@ -347,8 +349,8 @@ def create_tag(stores: Stores, opened: Opened, tag: str, revision: str, message:
         RevisionNotFound: nothing to put it on.
     """
     name = names.ref_name(tag)
-    if len(message or "") > MAX_MESSAGE:
-        raise Unprocessable(f"Expected a message of at most {MAX_MESSAGE:,} characters.")
+    if len(message or "") > MAX_MESSAGE or "\0" in (message or ""):
+        raise Unprocessable(f"Expected a message of at most {MAX_MESSAGE:,} characters, without NUL.")
 
     def made(connection: Connection) -> str:
         oid = history.resolve(connection, opened.repo.id, revision)

@@ -148,8 +148,8 @@ def still_signed_in(connection: Connection, who: Principal) -> Principal:
     held = select(accounts.c.id).where(accounts.c.id == who.user_id).with_for_update(read=True)
     connection.execute(held)
     kind, _, value = who.credential.partition(":")
-    if kind == "token" and value.isdecimal():
-        row = select(tables.tokens.c.id).where(tables.tokens.c.id == int(value))
+    if kind == "token":
+        row = select(tables.tokens.c.id).where(tables.tokens.c.sha256 == value)
         connection.execute(row.with_for_update(read=True))
     # whether it has expired was asked when the request came in: a request that began in time may end
     return replace(again(connection, who.credential, now=0.0), carrier=who.carrier)

@@ -327,9 +327,9 @@ def _with_hook() -> Any:
     people = tables.accounts
     return (
         select(
-            deliveries.c.payload, deliveries.c.tries, webhooks.c.id.label("webhook_id"), webhooks.c.url,
-            webhooks.c.sealed, webhooks.c.disabled, webhooks.c.user_id, people.c.name.label("owner"), people.c.admin,
-            people.c.suspended,
+            deliveries.c.payload, deliveries.c.tries, deliveries.c.created, webhooks.c.id.label("webhook_id"),
+            webhooks.c.url, webhooks.c.sealed, webhooks.c.disabled, webhooks.c.user_id,
+            people.c.name.label("owner"), people.c.admin, people.c.suspended,
         )
         .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
         .join(people, people.c.id == webhooks.c.user_id)
@@ -341,19 +341,19 @@ def _still_wanted(connection: Connection, row: Row[Any]) -> bool:
     if row.disabled or row.suspended:
         return False
     event, repo_id = row.payload["event"], int(row.payload["repo"]["id"])
-    repo = permissions_repo(connection, repo_id)
+    repo = _repo_of(connection, repo_id, made_before=row.created)
     if repo is None:
         return bool(event == {"action": "delete", "scope": "repo"})
     return _may_see(connection, row, repo)
 
 
-def permissions_repo(connection: Connection, repo_id: int) -> Repo | None:
-    """A repository by its number, for asking who may see it."""
+def _repo_of(connection: Connection, repo_id: int, *, made_before: float) -> Repo | None:
+    """A repository by its number, for asking who may see it; one made since has only been given the number again."""
     repos, people = tables.repos, tables.accounts
     row = connection.execute(
         select(repos, people.c.name.label("owner"))
         .join(people, people.c.id == repos.c.owner_id)
-        .where(repos.c.id == repo_id)
+        .where(repos.c.id == repo_id, repos.c.created <= made_before)
     ).first()
     if row is None:
         return None
