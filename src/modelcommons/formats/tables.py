@@ -74,12 +74,15 @@ def is_file(text: str) -> bool:
 def read_source(source: Source) -> dict[str, Table]:
     """All files of a source, one table per split: `all` where the files name none, else `train`, `validation`, `test`.
 
+    Tables beside the data (items, users) are the caller's to read.
+
     Raises:
         DataError: see `read`; or there is no file of a kind that can be read.
     """
     parts: dict[str, list[str]] = {}
     for file in source.files:
-        parts.setdefault(file.split or "all", []).append(file.path)
+        if file.split != "beside":
+            parts.setdefault(file.split or "all", []).append(file.path)
     return {split: _read_some(source.folder, paths) for split, paths in parts.items()}
 
 

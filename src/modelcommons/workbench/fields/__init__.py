@@ -14,6 +14,7 @@ from modelcommons.workbench.task import Task
 # task -> module that holds it as `TASK`; the module's folder is the field
 TASKS: dict[str, str] = {
     "image-classification": "image.classification",
+    "recommendation": "recommendation.recommendation",
     "text-classification": "text.classification",
     "time-series-forecasting": "series.forecasting",
 }
