@@ -350,7 +350,9 @@ def test_token_revoke(hub: Operated) -> None:
 
 def test_fsck(hub: Operated) -> None:
     told = hub("fsck")
-    assert told.code == 0 and re.match(r"Sound: \d+ objects, 0\.0 MB, \d+ MB/s\.$", told.out) and "fsck" in told.err
+    assert (
+        told.code == 0 and re.match(r"Sound: \d+ objects, 0\.0 MB read, \d+ MB/s\.$", told.out) and "fsck" in told.err
+    )
     with_files(hub)
     value = hub.json("fsck")
     assert value["sound"] is True and {one["problem"] for one in value["findings"]} == {"unused"}

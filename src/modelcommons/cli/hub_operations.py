@@ -50,7 +50,7 @@ def fsck(
     verdict = f"{len(report.lost)} damaged or missing" if report.lost else "Sound"
     unused = f", {len(report.unused)} unused" if report.unused else ""
     lines.append(
-        f"{verdict}{unused}: {report.num_objects:,} objects, {report.num_bytes / 1e6:,.1f} MB, {rate:,.0f} MB/s."
+        f"{verdict}{unused}: {report.num_objects:,} objects, {report.num_bytes / 1e6:,.1f} MB read, {rate:,.0f} MB/s."
     )
     show(value, "\n".join(lines), json)
     if report.lost:
@@ -167,7 +167,7 @@ def restore(
     with progress(quiet) as told:
         report = restore(path, load(folder=folder, database=database), tell=_teller(told, "restore"))
     value = {"folder": folder, "num_objects": report.num_objects, "num_bytes": report.num_bytes}
-    words = f"{report.num_objects:,} objects, {report.num_bytes / 1e6:,.1f} MB, all sound."
+    words = f"{report.num_objects:,} objects, {report.num_bytes / 1e6:,.1f} MB read, all sound."
     show(value, f"{words} Next: commons hub serve --folder {folder}", json)
 
 

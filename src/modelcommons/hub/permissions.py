@@ -98,7 +98,7 @@ def check(ability: Ability, who: Principal, repo: Repo, role: Role | None, *, on
     if ability == "content" and repo.gated and RANK[role] < RANK["read"] and not admitted:
         raise Gated(
             f"Access to {repo.rid.kind} {repo.rid} is restricted and you are not in the authorized list. "
-            f"Visit the repository to ask for access."
+            f"Ask for it: POST /api/{repo.rid.kind}s/{repo.rid}/ask-access, with your token."
         )
 
 
