@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import os
 import random
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
-from checks import ENDPOINT, TOKENS, WORK, api, ask, fresh, main, needs, raises, refused
+from checks import ENDPOINT, TOKENS, WORK, Proxy, Skip, api, ask, cutting, fresh, main, needs, raises, refused, until
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationCopy,
     CommitOperationDelete,
     HfApi,
+    file_download,
     get_hf_file_metadata,
     hf_hub_url,
     try_to_load_from_cache,
@@ -274,6 +278,69 @@ def check_an_absent_file_is_remembered() -> None:
     with raises(RepositoryNotFoundError):
         api("nobody").hf_hub_download("ada/no-such-repository", "x")
     assert not api().file_exists(repo, "nothing.json") and api().file_exists(repo, ".gitattributes")
+
+
+# The client hands on what it has of a file in pieces of 10 MiB, and knows of nothing that came after the last of them:
+# a file that is cut earlier begins anew, without Range
+PIECE = 10 << 20
+
+
+def fetching(proxy: Proxy, repo: str, home: str, **environment: str) -> subprocess.Popen[str]:
+    """Another process of the client that downloads `long.bin` through the proxy, and prints where it lies."""
+    words = "import sys; from huggingface_hub import hf_hub_download; print(hf_hub_download(sys.argv[1], 'long.bin'))"
+    return subprocess.Popen(
+        [sys.executable, "-c", words, repo], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"HF_ENDPOINT": proxy.address, "HF_HOME": str(WORK / home)} | environment,
+    )  # fmt: skip
+
+
+def fetched(process: subprocess.Popen[str]) -> bytes:
+    printed, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said[-3000:]
+    return Path(printed.strip().splitlines()[-1]).read_bytes()
+
+
+def check_a_download_goes_on_where_it_fell_silent() -> None:
+    repo, data = fresh(), noise(2 * PIECE + 3 * MB, 13)
+    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
+    with cutting(PIECE + MB, times=1, hold=True) as proxy:
+        plain = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "3"}
+        assert fetched(fetching(proxy, repo, "silent", **plain)) == data
+    # a set: on a slow machine three seconds may pass a second time
+    assert set(proxy.ranges()) == {PIECE} and not proxy.times, proxy.heads
+
+
+def check_a_download_goes_on_where_it_was_cut() -> None:
+    if "RemoteProtocolError" not in inspect.getsource(file_download):
+        raise Skip("this version gives up where an answer ends early, and goes on after silence only")
+    repo, data = fresh(), noise(2 * PIECE + 3 * MB, 21)
+    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
+    with cutting(PIECE + MB, times=2) as proxy:
+        assert fetched(fetching(proxy, repo, "cut", HF_HUB_DISABLE_XET="1")) == data
+    assert proxy.ranges() == [PIECE, 2 * PIECE] and not proxy.times, proxy.heads
+
+
+def check_a_download_by_xet_goes_on_when_it_was_cut() -> None:
+    repo, data = fresh(), noise(2 * PIECE + 3 * MB, 19)
+    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
+    if "x-xet-hash" not in ask("HEAD", f"/{repo}/resolve/main/long.bin").headers:
+        raise Skip("this version sends by LFS, and what came so is fetched plainly")
+    with cutting(4 * MB, times=1) as proxy:
+        assert fetched(fetching(proxy, repo, "cut-xet")) == data
+    assert not proxy.times, "nothing was cut"
+
+
+def check_a_download_whose_process_was_killed_is_whole_the_next_time() -> None:
+    """It begins anew: since huggingface_hub's change 4228 what it has not finished bears a name that no other finds."""
+    repo, data = fresh(), noise(2 * PIECE + 3 * MB, 20)
+    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
+    blobs = WORK / "killed" / "hub" / f"models--{repo.replace('/', '--')}" / "blobs"
+    with cutting(PIECE + MB, times=1, hold=True) as proxy:
+        process = fetching(proxy, repo, "killed", HF_HUB_DISABLE_XET="1")
+        until(lambda: any(one.stat().st_size >= PIECE for one in blobs.glob("*.incomplete")), "a piece on disk")
+        process.kill()
+        process.communicate()
+        assert fetched(fetching(proxy, repo, "killed", HF_HUB_DISABLE_XET="1")) == data
 
 
 def check_ranges() -> None:
