@@ -11,6 +11,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from checks import ENDPOINT, TOKENS, WORK, Proxy, Skip, api, ask, cutting, fresh, main, needs, raises, refused, until
@@ -91,11 +92,71 @@ def check_a_file_object_goes_by_lfs() -> None:
 
 
 def check_a_large_file_object_in_parts() -> None:
+    """This hub was set to take 20 MB at once: two parts, each with its ETag, then what puts them together."""
     repo, data = fresh(), noise(24 * MB, 4)
-    (WORK / "parts.bin").write_bytes(data)
-    with open(WORK / "parts.bin", "rb") as file:
-        api().upload_file(path_or_fileobj=file, path_in_repo="parts.bin", repo_id=repo)
+    with cutting(1 << 40, times=0) as proxy:
+        HfApi(endpoint=proxy.address, token=api().token).upload_file(
+            path_or_fileobj=io.BytesIO(data), path_in_repo="parts.bin", repo_id=repo
+        )
+    sent = [head.split(b"?")[0].decode() for head in proxy.heads if b" /api/lfs/" in head]
+    assert sent == ["PUT /api/lfs/parts"] * 2 + ["POST /api/lfs/complete", "POST /api/lfs/verify"], sent
     assert back(repo, "parts.bin") == data
+
+
+def check_a_space_has_files_too() -> None:
+    repo, data = fresh("space"), noise(2 * MB, 22)
+    kind = {"repo_type": "space"}
+    done = api().create_commit(
+        repo, [CommitOperationAdd("app.py", b"print()"), CommitOperationAdd("l.bin", data)], commit_message="x", **kind
+    )
+    api().upload_file(path_or_fileobj=io.BytesIO(data[::-1]), path_in_repo="object.bin", repo_id=repo, **kind)
+    for path, expected in (("app.py", b"print()"), ("l.bin", data), ("object.bin", data[::-1])):
+        assert back(repo, path, **kind) == expected, path
+    meta = get_hf_file_metadata(hf_hub_url(repo, "l.bin", revision=done.oid, **kind))
+    assert (meta.etag, meta.size, meta.commit_hash) == (hashlib.sha256(data).hexdigest(), len(data), done.oid), meta
+    there = Path(api().snapshot_download(repo, local_dir=WORK / "space", **kind))
+    assert (there / "object.bin").read_bytes() == data[::-1]
+    assert {one.path for one in api().list_repo_tree(repo, **kind)} >= {"app.py", "l.bin", "object.bin"}
+
+
+def check_the_large_files_of_a_repository_are_listed_and_deleted() -> None:
+    repo, data = fresh(), noise(2 * MB, 23)
+    api().create_commit(
+        repo, [CommitOperationAdd("gone.bin", data), CommitOperationAdd("kept.bin", data[::-1])], commit_message="x"
+    )
+    found = {one.filename: one for one in api().list_lfs_files(repo)}
+    assert set(found) == {"gone.bin", "kept.bin"} and found["gone.bin"].size == len(data), found
+    assert found["gone.bin"].file_oid == hashlib.sha256(data).hexdigest()
+    for who in ("ben", "dan"):
+        with refused(status=403):
+            list(api(who).list_lfs_files(repo))
+        with refused(status=403):
+            api(who).permanently_delete_lfs_files(repo, [found["gone.bin"]])
+    api().permanently_delete_lfs_files(repo, [found["gone.bin"]])
+    assert [one.filename for one in api().list_lfs_files(repo)] == ["kept.bin"]
+    assert "gone.bin" not in api().list_repo_files(repo) and back(repo, "kept.bin") == data[::-1]
+
+
+def check_tokens_of_xet() -> None:
+    """In the body for hf_xet, in headers for huggingface_hub; the revision may be the word None."""
+    repo, data = fresh(), noise(2 * MB, 24)
+    api().upload_file(path_or_fileobj=data, path_in_repo="l.bin", repo_id=repo)
+    for path, who in (
+        ("write-token/main", "ada"), ("write-token/None?create_pr=1", "dan"), ("write-token/refs%2Fpr%2F1", "dan"),
+        ("read-token/main", "dan"), ("read-token/main", "nobody"),
+    ):  # fmt: skip
+        answer = ask("GET", f"/api/models/{repo}/xet-{path}", who=who)
+        assert answer.status == 200, (path, who, answer)
+        body, headers = answer.json(), answer.headers
+        assert body["casUrl"] == headers["x-xet-cas-url"] == ENDPOINT, (path, answer)
+        assert body["accessToken"] == headers["x-xet-access-token"] and body["accessToken"], (path, answer)
+        assert body["exp"] == int(headers["x-xet-token-expiration"]) > time.time(), (path, answer)
+    for who, status in (("dan", 403), ("reader", 403), ("nobody", 401)):
+        assert ask("GET", f"/api/models/{repo}/xet-write-token/main", who=who).status == status, who
+    secret = fresh(number=2, private=True)
+    for who, status in (("dan", 404), ("nobody", 401)):
+        for token in ("xet-read-token/main", "xet-write-token/main"):
+            assert ask("GET", f"/api/models/{secret}/{token}", who=who).status == status, (who, token)
 
 
 def check_the_same_large_bytes_in_two_repositories() -> None:
@@ -477,8 +538,12 @@ def check_lfs_by_hand() -> None:
     wrong = ask("PUT", path, data[:-1] + b"?", who="nobody")
     assert 400 <= wrong.status < 500, wrong
     assert ask("PUT", path + "x", data, who="nobody").status in (401, 403, 404), "a ticket was changed, and taken"
+    verify = answer.json()["objects"][0]["actions"]["verify"]["href"].removeprefix(ENDPOINT)
+    assert ask("POST", verify, {"oid": sha256, "size": len(data)}).status == 404, "nothing was sent yet"
     right = ask("PUT", path, data, who="nobody")
     assert right.status == 200, right
+    assert ask("POST", verify, {"oid": sha256, "size": len(data)}).status == 200
+    assert ask("POST", verify, {"oid": sha256, "size": 1}).status == 404
     answer = ask("POST", f"/{repo}.git/info/lfs/objects/batch", batch, headers=headers)
     assert not answer.json()["objects"][0].get("actions", {}).get("upload"), "it is there already"
     secret = fresh(number=2, private=True)
