@@ -40,6 +40,7 @@ from modelcommons.hub.wire import (
     xet,
 )
 from modelcommons.hub.wire.frame import Frame
+from modelcommons.hub.wire.routing import Router
 
 MAX_BODY = 1 << 20  # bytes of a body that is read whole; what streams its body counts for itself
 FLUSH_S = 30  # between two writes of what is counted in memory
@@ -64,8 +65,12 @@ class Refused(BaseModel):
 class Hub(FastAPI):
     """The application inside its frame."""
 
+    router: Router
+
     def __init__(self, stores: Stores, **given: Any) -> None:
         super().__init__(**given)
+        same = {name: given[name] for name in ("lifespan", "max_body_size", "redirect_slashes", "responses")}
+        self.router = Router(dependency_overrides_provider=self, **same)
         self.state.stores = stores
         self.state.metrics = Metrics()
         self.frame = Frame(super().__call__, self.state.metrics)
@@ -105,6 +110,7 @@ def assemble(stores: Stores) -> Hub:
     errors.install(app)
     for wire in WIRE:
         _include(app, wire.router)
+    app.router.index()
     return app
 
 

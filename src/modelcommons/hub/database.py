@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from modelcommons.errors import HubError, StoreFailed, StoreFull, UsageError
 
 BUSY_MS = 30_000  # how long a writer waits for the one before it
-POOL = {"pool_size": 10, "max_overflow": 30}  # as many as there are threads that answer
+THREADS = 40  # that answer in one process
 UNWELL = frozenset({
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOTADB,
@@ -124,13 +124,15 @@ def connect(url: str, folder: Path) -> Database:
     if parsed.get_backend_name() != "postgresql":
         raise UsageError(f"Expected a PostgreSQL URL, got one for {parsed.get_backend_name()}; empty means SQLite.")
     # synchronous_commit is the server's default, on: acknowledged means flushed
-    return Database(_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True))
+    # its connections are few, and dear to it: a quarter stays open
+    pool = {"pool_size": THREADS // 4, "max_overflow": THREADS - THREADS // 4, "pool_pre_ping": True}
+    return Database(_engine(parsed.set(drivername="postgresql+psycopg"), **pool))
 
 
 def _engine(url: URL, **given: Any) -> Engine:
     # hide_parameters: what people sent must not get into a log with an error
     return create_engine(
-        url, **POOL, hide_parameters=True, json_serializer=lambda value: orjson.dumps(value).decode(),
+        url, hide_parameters=True, json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads, **given,
     )  # fmt: skip
 
@@ -163,7 +165,9 @@ def _sqlite(path: Path) -> Database:
     library = sqlite_library()
     # WAL lets readers go on beside a writer; where SQLite would lose commits in it, the rollback journal does not
     journal = "WAL" if wal_is_safe(library.sqlite_version) else "TRUNCATE"
-    engine = _engine(URL.create("sqlite", database=str(path)), module=library)
+    # all stay open: a connection is a file, and setting one up takes longer than most questions
+    url = URL.create("sqlite", database=str(path))
+    engine = _engine(url, module=library, pool_size=THREADS, max_overflow=0)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, record: Any) -> None:

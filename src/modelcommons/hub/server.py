@@ -332,7 +332,8 @@ def work(settings: Settings) -> Any:
 def bind(settings: Settings) -> socket.socket:
     """A socket that listens where the settings say. Raises: UsageError: the address is taken, or is none of ours."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small answers at once (TCP_NODELAY) only where a socket says that it is TCP
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from dulwich.objects import parse_tree
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, bindparam, case, select
 
 from modelcommons.errors import EntryNotFound, StoreFailed
 from modelcommons.hub.database import insert_new
@@ -29,6 +29,11 @@ BATCH = 500  # ids in one statement
 
 POINTER_HEAD = b"version https://git-lfs.github.com/spec/v1\n"
 POINTER_BYTES = 1024  # git-lfs takes nothing longer for a pointer
+
+# made once: they are asked at nearly every request
+HERE = (git_objects.c.repo_id == bindparam("repo"), git_objects.c.oid == bindparam("object"))
+OBJECT = select(git_objects.c.packed, git_objects.c.size).where(*HERE, git_objects.c.type == bindparam("kind"))
+TYPE = select(git_objects.c.type).where(*HERE)
 
 
 class Pointer(NamedTuple):
@@ -273,6 +278,12 @@ def types(connection: Connection, repo_id: int, oids: Iterable[str]) -> dict[str
     return found
 
 
+def type_of(connection: Connection, repo_id: int, oid: str) -> int | None:
+    """What one object is; None where the repository has none of that id."""
+    found: int | None = connection.execute(TYPE, {"repo": repo_id, "object": oid}).scalar_one_or_none()
+    return found
+
+
 def batches(oids: Iterable[str]) -> Iterator[list[str]]:
     some: list[str] = []
     for oid in oids:
@@ -290,11 +301,7 @@ def read(connection: Connection, repo_id: int, oid: str, kind: int) -> bytes:
     Raises:
         StoreFailed: it is not there, is of another type, or does not unpack: the store is damaged.
     """
-    row = connection.execute(
-        select(git_objects.c.packed, git_objects.c.size).where(
-            git_objects.c.repo_id == repo_id, git_objects.c.oid == oid, git_objects.c.type == kind
-        )
-    ).one_or_none()
+    row = connection.execute(OBJECT, {"repo": repo_id, "object": oid, "kind": kind}).one_or_none()
     if row is None:
         raise StoreFailed(f"The hub's store lacks the {WORDS[kind].decode()} {oid}. `commons hub fsck` tells more.")
     return unpack(oid, row.size, row.packed)
@@ -317,11 +324,7 @@ def content(connection: Connection, repo_id: int, oid: str) -> bytes:
     Raises:
         EntryNotFound: the repository has no file of that id.
     """
-    row = connection.execute(
-        select(git_objects.c.packed, git_objects.c.size).where(
-            git_objects.c.repo_id == repo_id, git_objects.c.oid == oid, git_objects.c.type == BLOB
-        )
-    ).one_or_none()
+    row = connection.execute(OBJECT, {"repo": repo_id, "object": oid, "kind": BLOB}).one_or_none()
     if row is None:
         raise EntryNotFound(f"The repository has no file of the id {oid}.")
     return unpack(oid, row.size, row.packed)

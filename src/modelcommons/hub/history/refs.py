@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from modelcommons.errors import RevisionNotFound, StoreFailed
 from modelcommons.hub.database import insert_new
@@ -15,6 +15,8 @@ from modelcommons.hub.tables import refs, repos
 
 MAIN = "refs/heads/main"
 NESTED_TAGS = 5  # tags of tags that are followed
+# made once: it is asked at nearly every request
+OID_OF = select(refs.c.oid).where(refs.c.repo_id == bindparam("repo"), refs.c.name == bindparam("ref"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ def resolve(connection: Connection, repo_id: int, revision: str) -> str:
         RevisionNotFound: the repository has none.
     """
     if OID.fullmatch(revision):
-        kind = objects.types(connection, repo_id, [revision]).get(revision)
+        kind = objects.type_of(connection, repo_id, revision)
         if kind not in (COMMIT, TAG):
             raise RevisionNotFound(f"Invalid rev id: {revision}")
         return _peel(connection, repo_id, revision, kind)
@@ -44,16 +46,15 @@ def resolve(connection: Connection, repo_id: int, revision: str) -> str:
 
 def ref(connection: Connection, repo_id: int, name: str) -> str | None:
     """What a full ref name points at: a commit, or an annotated tag."""
-    return connection.execute(
-        select(refs.c.oid).where(refs.c.repo_id == repo_id, refs.c.name == name)
-    ).scalar_one_or_none()
+    found: str | None = connection.execute(OID_OF, {"repo": repo_id, "ref": name}).scalar_one_or_none()
+    return found
 
 
 def peel(connection: Connection, repo_id: int, oid: str) -> str:
     """The commit behind a ref's object."""
     kept = objects.cache(connection)
     if (found := kept.get(("peeled", repo_id, oid))) is None:
-        found = _peel(connection, repo_id, oid, objects.types(connection, repo_id, [oid]).get(oid))
+        found = _peel(connection, repo_id, oid, objects.type_of(connection, repo_id, oid))
         kept.put(("peeled", repo_id, oid), found, 300)
     return str(found)
 
