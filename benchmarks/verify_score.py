@@ -21,7 +21,6 @@ from safetensors.numpy import save_file
 
 from modelcommons.formats import keys, predictions, receipt
 from modelcommons.formats.digest import folder_sha256, ids_sha256
-from modelcommons.formats.receipt import decimal
 from modelcommons.workbench import fields
 from modelcommons.workbench.recipe import Recipe, dump
 from modelcommons.workbench.stages import evaluate
@@ -93,19 +92,7 @@ def make(folder: Path, count: int) -> Path:
 
 def sign(folder: Path, recipe: Recipe, written: predictions.Written, base: predictions.Written) -> None:
     lines, floor = (predictions.read(folder / "predictions" / f"{name}.jsonl.gz") for name in ("model", "baseline"))
-    floors = {score.metric: score for score in TASK.scores(floor)}
-    results = tuple(
-        receipt.Result(
-            metric=score.metric,
-            direction=score.direction,
-            value=decimal(score.value),
-            num=score.num,
-            den=score.den,
-            ci95=receipt.Interval(method=score.method, low=decimal(score.low), high=decimal(score.high)),
-            baseline=decimal(floors[score.metric].value),
-        )
-        for score in TASK.scores(lines)
-    )
+    results = evaluate.results(TASK.scores(lines), TASK.scores(floor))
     data = {
         "name": "made-up",
         "sha256": "0" * 64,

@@ -387,6 +387,16 @@ def test_a_long_history_may_be_typed(commons: Commons) -> None:
     assert "Expected a file that is here" in commons("predict", "run", "gone.csv").err
 
 
+def test_what_an_export_needs_is_asked_for_before_training(commons: Commons, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("recipe.yaml").write_text(TEXT + "shrink: {formats: [int8]}\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    told = commons("run", "recipe.yaml", "--folder", "run")
+    assert told.code == 2 and told.err.endswith(
+        "To shrink a model needs 'onnx'. Install it: pip install 'modelcommons[onnx]'.\n"
+    )
+    assert not Path("run").exists()
+
+
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(tmp_path: Path) -> None:
     program = """
 import sys

@@ -27,6 +27,7 @@ SHARED = {
     "banking77": "banking77",
     "chinese-poem-genre": "chinese_poem_genre",
     "fashion-mnist": "fashion_mnist",
+    "movietweetings": "movietweetings_100k",
     "sms-spam": "sms_spam",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -187,6 +188,24 @@ def test_python_docs_come_with_python() -> None:
     source = sources.find("bundled:python-docs")
     table = tables.read_source(source)["all"]
     assert len(table) > 1_000 and source.licence == "PSF-2.0" and table.num_bad == 0
+
+
+def test_imports_come_with_python() -> None:
+    source = sources.find("bundled:python-imports")
+    table = tables.read_source(source)["all"]
+    assert len(table) > 1_000 and source.licence == "PSF-2.0" and table.num_bad == 0
+    assert {"os", "sys"} < set(table.column("item").to_pylist()) < set(sys.stdlib_module_names)
+
+
+def test_tables_of_items_and_users_stand_beside_the_data(tmp_path: Path) -> None:
+    for name in ("train.csv", "test.csv", "items.csv", "notes.csv"):
+        (tmp_path / name).write_text("a,b\n1,2\n")
+    found = {file.path: file.split for file in sources.find(str(tmp_path)).files}
+    assert found == {"items.csv": "beside", "test.csv": "test", "train.csv": "train"}
+    assert set(tables.read_source(sources.find(str(tmp_path)))) == {"train", "test"}
+    for name in ("train.csv", "test.csv", "notes.csv"):
+        (tmp_path / name).unlink()
+    assert [file.split for file in sources.find(str(tmp_path)).files] == [None]  # nothing is there for it to describe
 
 
 def test_an_interrupted_writing_leaves_no_half_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,6 +311,29 @@ def test_a_large_file_is_converted_once_and_read_the_same(
         assert other.column("word").equals(plain.column("word")) and list(other.ids()) == list(plain.ids())
 
 
+def test_rows_and_columns_are_the_same_in_pieces_of_any_size(
+    write: Write, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = ["", "inf", "7", "x", "-2.5"]
+    path = write("a.csv", "x,y\n" + "".join(f"{n % 3},{cells[n % 5]}\n" for n in range(200)))
+    drawn = np.random.default_rng(0).integers(0, 120, 90)
+    seen = []
+    for size in (1_000, 7):  # all at once; in pieces that end in the middle of chunks
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache / str(size)))
+        monkeypatch.setattr(columns, "BATCH_ROWS", size + 2)
+        monkeypatch.setattr(tables, "AT_ONCE", size)
+        monkeypatch.setattr(tables, "FEW", size)
+        whole = tables.read([path])
+        refused = whole.refuse(np.arange(200) % 5 == 3, "y is a word")
+        for table in (whole, refused):
+            numbers = table.numbers("y")
+            rows = table.rows(lambda values, id: (id, values["x"], values["y"]), id="y")
+            ids = (list(table.ids()), list(table.ids(None, drawn)), list(rows.take(drawn).ids()))
+            codes = (table.codes("x").tolist(), table.codes("x", ["2"]).tolist(), table.codes("y").tolist())
+            seen.append((repr(numbers.values.tolist()), numbers.bad.tolist(), numbers.first, codes, ids, values(table)))
+    assert seen[:2] == seen[2:] and seen[0] != seen[1]
+
+
 def test_changed_content_is_read_anew_and_what_nobody_reads_is_forgotten(write: Write, cache: Path) -> None:
     path = write("a.csv", "x\n1\n")
     tables.read([path])

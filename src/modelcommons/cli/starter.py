@@ -16,6 +16,7 @@ from modelcommons.workbench.task import Slices, Task
 # real data that is already there, so that the first recipe runs without a download
 FIRST_DATA = {
     "image-classification": "bundled:digits",
+    "recommendation": "bundled:python-imports",
     "text-classification": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
 }

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 NO_CLASS = ("nan", "inf", "-inf", "+inf", "infinity", "-infinity")  # what a failed calculation leaves, in any case
-AT_ONCE = 65_536  # rows whose ids are made together
+AT_ONCE = 65_536  # rows that are looked at together
+FEW = 32  # rows that are better looked at one by one
 
 Made = TypeVar("Made")
 
@@ -74,12 +75,15 @@ def is_file(text: str) -> bool:
 def read_source(source: Source) -> dict[str, Table]:
     """All files of a source, one table per split: `all` where the files name none, else `train`, `validation`, `test`.
 
+    Tables beside the data (items, users) are the caller's to read.
+
     Raises:
         DataError: see `read`; or there is no file of a kind that can be read.
     """
     parts: dict[str, list[str]] = {}
     for file in source.files:
-        parts.setdefault(file.split or "all", []).append(file.path)
+        if file.split != "beside":
+            parts.setdefault(file.split or "all", []).append(file.path)
     return {split: _read_some(source.folder, paths) for split, paths in parts.items()}
 
 
@@ -187,30 +191,33 @@ class Table:
         """One column as Arrow: int64, float64 or string for text files, the file's own type for Parquet."""
         import pyarrow as pa
 
-        array = self._data.column(name) if self._index is None else self._data.column(name).take(pa.array(self._index))
-        kind = self.kinds[name]
-        if kind in ("integer", "number") and is_text(array.type):
-            return blank_missing(array).cast(pa.int64() if kind == "integer" else pa.float64())
-        return array
+        column = self._data.column(name)
+        return _typed(column if self._index is None else column.take(pa.array(self._index)), self.kinds[name])
 
     def numbers(self, name: str) -> Numbers:
         """A column as float64, whatever its kind, with the cells that are no finite numbers."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        array = self.column(name)
-        empty = array.is_null().to_numpy()
-        if is_text(array.type):
-            array = blank_missing(array)
-            empty = array.is_null().to_numpy()
-            array = pc.if_else(pc.match_substring_regex(array, NUMBER), array, pa.scalar(None, array.type))
-        values = array.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
-        bad = ~np.isfinite(values) & ~empty
+        values, bad = np.empty(len(self)), np.empty(len(self), bool)
+        for here, array in self._blocks(name):
+            values[here], bad[here] = _finite(array)
         first = tuple(
             BadLine(self.where(i), f"{name} is {self.row(i, [name])[name]!r}, expected a finite number")
             for i in np.flatnonzero(bad)[:SHOWN].tolist()
         )
-        return Numbers(np.where(bad, np.nan, values), bad, first)
+        return Numbers(values, bad, first)
+
+    def _blocks(self, name: str) -> Iterator[tuple[slice, pa.ChunkedArray]]:
+        """A column in pieces, so that what is made of it on the way stays small."""
+        import pyarrow as pa
+
+        column = self._data.column(name)
+        for start in range(0, len(self), AT_ONCE):
+            here = slice(start, min(start + AT_ONCE, len(self)))
+            if self._index is None:
+                yield here, _typed(column.slice(start, here.stop - start), self.kinds[name])
+            else:  # in order; `take` of the whole column would copy all of it first
+                rows = self._index[here]
+                piece = column.slice(rows[0], rows[-1] - rows[0] + 1)
+                yield here, _typed(piece.take(pa.array(rows - rows[0])), self.kinds[name])
 
     def times(self, name: str) -> np.ndarray:
         """A column of kind `time` as datetime64[s], NaT where it is empty."""
@@ -252,17 +259,20 @@ class Table:
 
         own = self.classes(name)
         wanted = {label: code for code, label in enumerate(classes if classes is not None else own)}
-        column = self.column(name)
         if name in self.labels:
-            codes = pc.fill_null(column.cast(pa.int64()), -1).to_numpy()
+            known = None
         else:
-            values = [value for value in column.unique().to_pylist() if value is not None]
+            values = [value for value in self.column(name).unique().to_pylist() if value is not None]
             by_name = {str(value): value for value in values}
-            codes = pc.fill_null(
-                pc.index_in(column, value_set=pa.array([by_name[n] for n in own], column.type)), -1
-            ).to_numpy()
+            kind = _typed(self._data.column(name).slice(0, 0), self.kinds[name]).type
+            known = pa.array([by_name[n] for n in own], kind)
         lookup = np.array([*(wanted.get(label, -1) for label in own), -1], np.int64)
-        return lookup[np.where((codes < 0) | (codes >= len(own)), len(own), codes)]
+        codes = np.empty(len(self), np.int64)
+        for here, array in self._blocks(name):
+            found = array.cast(pa.int64()) if known is None else pc.index_in(array, value_set=known)
+            some = pc.fill_null(found, -1).to_numpy()
+            codes[here] = lookup[np.where((some < 0) | (some >= len(own)), len(own), some)]
+        return codes
 
     def refuse(self, which: np.ndarray, reason: str | Callable[[int], str]) -> Table:
         """The same table without the rows where `which` (rows,) is true; they are counted as bad.
@@ -299,12 +309,12 @@ class Table:
             if column is None:
                 yield from self._places(some)
             else:
-                yield from map(str, self._data.column(column).take(some).to_pylist())
+                yield from map(str, _picked(self._data.column(column), some))
 
     def _places(self, at: np.ndarray) -> Iterator[str]:
         """`where` of the rows at `at` (rows of all files, refused ones too)."""
         numbers = np.searchsorted(self._starts, at, side="right") - 1
-        lines = self._data.column(LINE).take(at).to_pylist() if LINE in self._data.column_names else None
+        lines = _picked(self._data.column(LINE), at) if LINE in self._data.column_names else None
         for k, (row, number) in enumerate(zip(at.tolist(), numbers.tolist(), strict=True)):
             file = self._files[number]
             if file.folder is not None:
@@ -370,6 +380,47 @@ class TableRows(Generic[Made]):
         return TableRows(
             self.table, self._make, self._columns, self._id, at if self.indices is None else self.indices[at]
         )
+
+
+def _picked(column: pa.ChunkedArray, at: np.ndarray) -> list[Any]:
+    """The values at `at`, any order; `take` of a column in many chunks would first copy all of it into one."""
+    if len(at) < FEW:
+        return [column[i].as_py() for i in at.tolist()]
+    starts = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
+    chunk_of = np.searchsorted(starts, at, side="right") - 1
+    order = np.argsort(chunk_of, kind="stable")
+    found: list[Any] = []
+    for number, size in zip(*np.unique(chunk_of, return_counts=True), strict=True):
+        some = at[order[len(found) : len(found) + size]] - starts[number]
+        found += column.chunk(int(number)).take(some).to_pylist()
+    back = np.empty(len(at), np.int64)
+    back[order] = np.arange(len(at))
+    return [found[i] for i in back.tolist()]
+
+
+def _typed(array: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    """Cells of a text file as what they mean."""
+    import pyarrow as pa
+
+    if kind in ("integer", "number") and is_text(array.type):
+        return blank_missing(array).cast(pa.int64() if kind == "integer" else pa.float64())
+    return array
+
+
+def _finite(array: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Cells as float64, NaN where they are empty or no finite numbers; and which of them are no finite numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if is_text(array.type):
+        array = blank_missing(array)
+        empty = array.is_null().to_numpy()
+        array = pc.if_else(pc.match_substring_regex(array, NUMBER), array, pa.scalar(None, array.type))
+    else:
+        empty = array.is_null().to_numpy()
+    values = array.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
+    bad = ~np.isfinite(values) & ~empty
+    return np.where(bad, np.nan, values), bad
 
 
 def _merged_kinds(files: Sequence[Columns]) -> dict[str, str]:

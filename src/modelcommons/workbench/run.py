@@ -72,6 +72,8 @@ def run(recipe: Recipe, folder: Path | None = None, progress: Progress | None = 
     """
     progress = progress or Silent()
     task = resolve(recipe)
+    if recipe.shrink.formats:
+        fields.need_exporters()
     home = RunFolder(folder or default_folder(recipe))
     with fields.needed(task), home.locked():
         return stages(task, recipe, home, progress)

@@ -404,8 +404,7 @@ class XorbUpload:
 
     def write(self, data: bytes) -> None:
         """Raises: BadRequest: no xorb, or one beyond its limits."""
-        for raw in self._reader.feed(data):
-            self._incoming.write(raw)
+        self._incoming.write(b"".join(self._reader.feed(data)))
 
     def keep(self) -> None:
         """Durable when it returns.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -143,6 +144,7 @@ async def take(request: Request, write: Callable[[bytes], Any], limit: int) -> N
         raise TooLarge(f"Expected at most {limit} bytes, got {announced}.")
     pieces: list[bytes] = []
     waiting = total = 0
+    writing: asyncio.Task[Any] | None = None  # while one piece is written, the next one comes
     try:
         async for piece in request.stream():
             total += len(piece)
@@ -151,9 +153,16 @@ async def take(request: Request, write: Callable[[bytes], Any], limit: int) -> N
                 raise TooLarge(f"Expected at most {limit} bytes, got more.")
             pieces.append(piece)
             if waiting >= PIECE:
-                await run_in_threadpool(write, b"".join(pieces))
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(run_in_threadpool(write, b"".join(pieces)))
                 pieces, waiting = [], 0
+        if writing is not None:
+            await writing
     except ClientDisconnect:
         raise BadRequest("The connection ended before the whole body had come.") from None
+    finally:
+        if writing is not None and not writing.done():  # nobody may take away what it writes to
+            await asyncio.wait([writing])
     if pieces:
         await run_in_threadpool(write, b"".join(pieces))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -14,6 +15,7 @@ from modelcommons.workbench.task import Task
 # task -> module that holds it as `TASK`; the module's folder is the field
 TASKS: dict[str, str] = {
     "image-classification": "image.classification",
+    "recommendation": "recommendation.recommendation",
     "text-classification": "text.classification",
     "time-series-forecasting": "series.forecasting",
 }
@@ -34,6 +36,13 @@ def find(name: str) -> Task:
         raise NotFound(f"There is no task '{name}'. {hint}")
     module = TASKS[name]
     return cast(Task, importlib.import_module(f"{__name__}.{module}").TASK)
+
+
+def need_exporters() -> None:
+    """Raises: MissingPackage: models cannot be exported here; said before an hour of training, not after."""
+    for package in EXPORTERS:
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackage(f"To shrink a model needs '{package}'. Install it: pip install 'modelcommons[onnx]'.")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from typing import Any
 
 from modelcommons.errors import MissingPackage, NotFound
 from modelcommons.formats.cache import cache_folder
-from modelcommons.workbench.sources import listing, python_docs
+from modelcommons.workbench.sources import listing, python_docs, python_imports
 from modelcommons.workbench.task import Source
 
 Files = Iterator[tuple[str, bytes]]  # path, content
@@ -188,6 +188,10 @@ def _python_docs() -> Files:
     yield "paragraphs.jsonl", "".join(lines).encode()
 
 
+def _python_imports() -> Files:
+    yield "imports.csv", _csv(("user", "item", "time"), python_imports.imports())
+
+
 UCI = "https://archive.ics.uci.edu/dataset/"
 SM = "https://www.statsmodels.org/stable/datasets/generated/"
 PUBLIC = "LicenseRef-public-domain"
@@ -223,5 +227,9 @@ SETS: dict[str, Bundled] = {
     ),
     "python-docs": Bundled(
         "python", "PSF-2.0", "https://docs.python.org/3/", "Python Software Foundation.", _python_docs
+    ),
+    "python-imports": Bundled(
+        "python", "PSF-2.0", "https://docs.python.org/3/library/",
+        "Which modules the files of Python's library import; the files are the users.", _python_imports,
     ),
 }  # fmt: skip

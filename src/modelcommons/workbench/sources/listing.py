@@ -26,10 +26,13 @@ SPLITS = {
 }
 WORDS = {word: split for split, words in SPLITS.items() for word in words}
 
+# tables beside the data that say what its rows name: features of items and of users
+BESIDE = ("items", "users")
+
 # each part of a path that is looked at: not hidden, and no way out of the folder (empty: from the root; `..`)
 SEEN = re.compile(r"[^._\\][^\\]*$")
 
-Chosen = Mapping[str, str | None]  # path -> train, validation, test, or None: it does not say
+Chosen = Mapping[str, str | None]  # path -> train, validation, test, beside, or None: it does not say
 
 
 def choose(paths: Iterable[str], front: Mapping[str, Any] | None = None) -> Chosen:
@@ -43,19 +46,28 @@ def choose(paths: Iterable[str], front: Mapping[str, Any] | None = None) -> Chos
     configured = _configured(data, (front or {}).get("configs"))
     if configured:
         return configured
-    for family in FAMILIES:
-        chosen = {path: split_of(path) for path in data if path.lower().endswith(family)}
-        if chosen:
-            return {path: split for path, split in chosen.items() if split} or chosen
-    return {}
+    families = [{path: split_of(path) for path in data if path.lower().endswith(family)} for family in FAMILIES]
+    for chosen in families:
+        if any(split != "beside" for split in chosen.values()):
+            return _named_first(chosen)
+    return dict.fromkeys(next(filter(None, families), {}))  # what stands beside nothing is the data itself
+
+
+def _named_first(chosen: Chosen) -> Chosen:
+    """Files whose names say their part, where there are any, and what stands beside them."""
+    named = any(split not in (None, "beside") for split in chosen.values())
+    return {path: split for path, split in chosen.items() if split} if named else chosen
 
 
 def split_of(path: str) -> str | None:
     """train, validation or test, where a name says so: the file's own first, then its folders from the inside out.
 
-    A picture's own name and the folder that is its class say nothing.
+    `beside` for a table that is called as `BESIDE` has it. A picture's own name and the folder that is its class say
+    nothing.
     """
     parts = path.lower().split("/")
+    if parts[-1].rsplit(".", 1)[0] in BESIDE and not path.lower().endswith(IMAGE_SUFFIXES):
+        return "beside"
     names = parts[:-2] if path.lower().endswith(IMAGE_SUFFIXES) else parts
     for name in reversed(names):
         found = [WORDS[word] for word in re.split(r"[^a-z]+", name) if word in WORDS]
@@ -93,4 +105,4 @@ def _configured(paths: list[str], configs: Any) -> Chosen:
         for pattern in patterns if isinstance(patterns, list) else [patterns]:
             for path in fnmatch.filter(paths, str(pattern)):
                 chosen[path] = split_of(str(split)) if split else split_of(path)
-    return {path: split for path, split in chosen.items() if split} or chosen
+    return _named_first(chosen)

@@ -196,26 +196,13 @@ class Ruler:
         cost: dict[str, Any],
         started: datetime,
     ) -> receipt.Statement:
-        floors = {score.metric: score for score in self.baseline}
-        results = tuple(
-            receipt.Result(
-                metric=score.metric,
-                direction=score.direction,
-                value=decimal(score.value),
-                num=score.num,
-                den=score.den,
-                ci95=receipt.Interval(method=score.method, low=decimal(score.low), high=decimal(score.high)),
-                baseline=decimal(floors[score.metric].value),
-            )
-            for score in scores
-            if score.metric in floors
-        )
+        values = results(scores, self.baseline)
         repo = self.recipe.publish.repo or self.recipe.name
         predicate = receipt.Predicate(
             relationship="first-party",
-            claim=receipt.Claim(metric=results[0].metric, value=results[0].value, split="test"),
+            claim=receipt.Claim(metric=values[0].metric, value=values[0].value, split="test"),
             verdict="MEASURED",
-            results=results,
+            results=values,
             inputs=receipt.Inputs(
                 data=self._data(),
                 protocol={**rule(self.task, self.recipe), "noise": decimal(moved), "baseline": self._floor()},
@@ -260,6 +247,24 @@ def answers(model: Model, rows: Rows, indices: Sequence[int] | None = None) -> I
     for start in range(0, len(wanted), BATCH):
         batch = [rows[index] for index in wanted[start : start + BATCH]]
         yield from zip(batch, model.predict(batch), strict=True)
+
+
+def results(scores: Sequence[Score], baseline: Sequence[Score]) -> tuple[receipt.Result, ...]:
+    """Scores as a receipt carries them, each beside the baseline's; one that the baseline lacks is left out."""
+    floors = {score.metric: score for score in baseline}
+    return tuple(
+        receipt.Result(
+            metric=score.metric,
+            direction=score.direction,
+            value=decimal(score.value),
+            num=score.num,
+            den=score.den,
+            ci95=receipt.Interval(method=score.method, low=decimal(score.low), high=decimal(score.high)),
+            baseline=decimal(floors[score.metric].value),
+        )
+        for score in scores
+        if score.metric in floors
+    )
 
 
 def rule(task: Task, recipe: Recipe) -> dict[str, Any]:

@@ -1,0 +1,292 @@
+"""closed: models that are solved, not trained: popularity, neighbours, EASE, SLIT, implicit ALS; numpy and scipy only.
+
+Each is a dictionary of arrays, made from everybody's histories, and a scorer that answers any history: who asks need
+not have been there when the arrays were made, so new events and new users count at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Weights = dict[str, np.ndarray]
+LONGEST = 100  # latest items of a history that SLIT learns from
+AHEAD = 20  # next items that it learns to foretell
+SWEEPS = 12  # alternations of iALS
+CELLS = 4_000_000  # numbers of one batch of histories, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a model sees of those who ask: indices into its own catalogue."""
+
+    items: Sequence[np.ndarray]  # int64, the latest last
+    moments: np.ndarray  # (users,) float64, seconds since 1970
+    features: Sequence[np.ndarray] = ()  # int64, of each user; empty: not known of any
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def part(self, start: int, end: int) -> Asked:
+        return Asked(self.items[start:end], self.moments[start:end], self.features[start:end])
+
+
+Scorer = Callable[[Asked], np.ndarray]  # -> (users, items) float64, an array of its own
+
+
+def histories(asked: Asked, num_items: int) -> csr_array:
+    """Who asks by items: 1 where they chose it."""
+    from scipy.sparse import csr_array
+
+    indptr = np.cumsum([0, *(len(items) for items in asked.items)])
+    indices = np.concatenate([*asked.items, np.zeros(0, np.int64)]).astype(np.int64)
+    return csr_array((np.ones(len(indices)), indices, indptr), shape=(len(asked), num_items))
+
+
+# --- popularity -----------------------------------------------------------------------------------------------------
+
+
+def popularity(seen: csr_array) -> Weights:
+    """How many users chose each item: the same order for everybody."""
+    return {"popular": np.asarray(seen.sum(axis=0), np.float32).ravel()}
+
+
+# --- neighbours -----------------------------------------------------------------------------------------------------
+
+
+def item_knn(seen: csr_array, neighbours: int, shrink: float) -> Weights:
+    """Cosine between items' audiences, shrunk where few stand behind it; only the nearest are kept.
+
+    Source: Sarwar et al., Item-based collaborative filtering (2001); the shrink term of Bell & Koren (2007).
+    """
+    from scipy.sparse import csr_array
+
+    both = csr_array(seen.T @ seen)  # (items, items): users who chose both
+    size = np.sqrt(both.diagonal())
+    both.setdiag(0)
+    both.eliminate_zeros()
+    row = np.repeat(np.arange(both.shape[0]), np.diff(both.indptr))
+    value = both.data / (size[row] * size[both.indices] + shrink)
+    order = np.lexsort((both.indices, -value, row))  # row by row, the nearest first
+    place = np.arange(len(order)) - both.indptr[row[order]]
+    kept = np.sort(order[place < neighbours])
+    return {
+        "near.item": both.indices[kept].astype(np.int32),
+        "near.value": value[kept].astype(np.float32),
+        "near.start": np.searchsorted(row[kept], np.arange(both.shape[0] + 1)).astype(np.int64),
+    }
+
+
+def _knn_scorer(weights: Mapping[str, np.ndarray], num_items: int) -> Scorer:
+    from scipy.sparse import csr_array
+
+    values = (weights["near.value"].astype(np.float64), weights["near.item"], weights["near.start"])
+    near = csr_array(values, shape=(num_items, num_items)).T.tocsr()  # from a chosen item to those it stands near
+    return lambda asked: np.asarray((histories(asked, num_items) @ near).toarray())
+
+
+# --- EASE -----------------------------------------------------------------------------------------------------------
+
+
+def ease(seen: csr_array, regularization: float, most_items: int) -> Weights:
+    """The linear map from histories to histories with a zero diagonal that errs least, in closed form.
+
+    Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data (WWW 2019). Only the most chosen items take part:
+    the inverse costs 8 bytes for each pair of them.
+    """
+    count = np.asarray(seen.sum(axis=0)).ravel()
+    kept = np.sort(np.argsort(-count, kind="stable")[: min(most_items, int((count > 1).sum()) or 1)])
+    some = seen[:, kept].astype(np.float64)
+    gram = np.asarray((some.T @ some).toarray())
+    gram[np.diag_indices(len(kept))] += regularization
+    inverse = np.linalg.inv(gram)
+    weight = -inverse / np.diag(inverse)
+    np.fill_diagonal(weight, 0.0)
+    return {"kept": kept.astype(np.int64), "weight": weight.astype(np.float32)}
+
+
+def _ease_scorer(weights: Mapping[str, np.ndarray], num_items: int) -> Scorer:
+    kept, weight = weights["kept"], weights["weight"].astype(np.float64)
+
+    def scores(asked: Asked) -> np.ndarray:
+        found = np.zeros((len(asked), num_items))
+        found[:, kept] = histories(asked, num_items)[:, kept] @ weight
+        return found
+
+    return scores
+
+
+# --- SLIT ------------------------------------------------------------------------------------------------------------
+
+
+def slit(
+    sequences: Sequence[np.ndarray], num_items: int, memory: float, ahead: float, regularization: float, most_items: int
+) -> Weights:
+    """The linear map from the items before each place of a history to those after it that errs least, in closed form.
+
+    Source: SLIT of Choi et al., Session-aware Linear Item-Item Models for Session-based Recommendation (WWW 2021): what
+    is `memory` (or `ahead`) events away counts 1/e of what is near; every history weighs by the root of its length.
+
+    Args:
+        sequences: of each user, int64 items, the latest last.
+    """
+    count = np.bincount(np.concatenate([*sequences, np.zeros(0, np.int64)]), minlength=num_items)
+    kept = np.sort(np.argsort(-count, kind="stable")[: min(most_items, int((count > 1).sum()) or 1)])
+    place = np.full(num_items, -1)
+    place[kept] = np.arange(len(kept))
+    before, after = _around(sequences, place, len(kept), memory, ahead)
+    gram = np.asarray((before.T @ before).toarray())
+    gram[np.diag_indices(len(kept))] += regularization
+    weight = np.linalg.solve(gram, np.asarray((before.T @ after).toarray()))
+    return {"kept": kept.astype(np.int64), "weight": weight.astype(np.float32)}
+
+
+def _around(
+    sequences: Sequence[np.ndarray], place: np.ndarray, size: int, memory: float, ahead: float
+) -> tuple[csr_array, csr_array]:
+    """Of every place in every history: what was before it and what came after, decayed; two (places, items)."""
+    from scipy.sparse import csr_array
+
+    parts: tuple[list[list[np.ndarray]], ...] = ([[], [], []], [[], [], []])  # rows, columns, values of each
+    num_rows = 0
+    for items in sequences:
+        items = items[-LONGEST:]
+        if len(items) < 2:
+            continue
+        cut, at = np.arange(1, len(items))[:, None], np.arange(len(items))[None]
+        weight = 1 / np.sqrt(np.sqrt(len(items) - 1))  # of both sides: the root of the history's weight
+        for found, which, away, decay in (
+            (parts[0], at < cut, cut - 1 - at, memory), (parts[1], (at >= cut) & (at < cut + AHEAD), at - cut, ahead),
+        ):  # fmt: skip
+            row, column = np.nonzero(which & (place[items] >= 0)[None])
+            found[0].append(num_rows + row)
+            found[1].append(place[items[column]])
+            found[2].append(weight * np.exp(-away[row, column] / decay))
+        num_rows += len(items) - 1
+    made = []
+    for rows, columns, values in parts:
+        row, column, value = (np.concatenate([*some, np.zeros(0)]) for some in (rows, columns, values))
+        made.append(csr_array((value, (row.astype(np.int64), column.astype(np.int64))), shape=(num_rows, size)))
+    return made[0], made[1]
+
+
+def _slit_scorer(weights: Mapping[str, np.ndarray], num_items: int, memory: float) -> Scorer:
+    kept, weight = weights["kept"], weights["weight"].astype(np.float64)
+
+    def scores(asked: Asked) -> np.ndarray:
+        known = histories(asked, num_items)
+        known.data = np.concatenate([np.exp(-np.arange(len(items) - 1, -1, -1) / memory) for items in asked.items])
+        found = np.zeros((len(asked), num_items))
+        found[:, kept] = known[:, kept] @ weight
+        return found
+
+    return scores
+
+
+# --- implicit ALS ---------------------------------------------------------------------------------------------------
+
+
+def ials(seen: csr_array, factors: int, unobserved: float, regularization: float, seed: int) -> Weights:
+    """Factors of users and items that tell chosen from not chosen, each side solved in turn.
+
+    Source: Hu, Koren & Volinsky (ICDM 2008) in the form and with the frequency-scaled regularization of Rendle et al.,
+    Revisiting the Performance of iALS (RecSys 2022): minimise sum over chosen (1 - uv)^2 + unobserved * sum over all
+    (uv)^2 + regularization * sum of (count + unobserved * others) * |factor|^2.
+    """
+    from scipy.sparse import csr_array
+
+    rng, by_item = np.random.default_rng(seed), csr_array(seen.T)
+    items = rng.normal(0, 0.1 / np.sqrt(factors), (seen.shape[1], factors))
+    for _ in range(SWEEPS):
+        users = _solved(seen.indptr, seen.indices, items, unobserved, regularization)
+        items = _solved(by_item.indptr, by_item.indices, users, unobserved, regularization)
+    return {"factors": items.astype(np.float32)}
+
+
+def _solved(
+    indptr: np.ndarray, indices: np.ndarray, other: np.ndarray, unobserved: float, regularization: float
+) -> np.ndarray:
+    """The best factors of one side, given the other side's, (rows, factors)."""
+    size = other.shape[1]
+    everywhere = unobserved * (other.T @ other)
+    count = np.diff(indptr)
+    found = np.zeros((len(count), size))
+    order = np.argsort(count, kind="stable")
+    order = order[count[order] > 0]
+    start = 0
+    while start < len(order):  # rows of like length together, padded with an item of no factors
+        longest = count[order[min(start + CELLS // size**2, len(order)) - 1]]
+        rows = order[start : start + max(1, min(CELLS // size**2, CELLS // (int(longest) * size)))]
+        start += len(rows)
+        longest = int(count[rows[-1]])
+        place = indptr[rows][:, None] + np.arange(longest)
+        inside = np.arange(longest) < count[rows][:, None]
+        vectors = other[indices[np.where(inside, place, 0)]] * inside[:, :, None]  # (rows, longest, factors)
+        left = np.matmul(vectors.transpose(0, 2, 1), vectors) + everywhere
+        left[:, np.arange(size), np.arange(size)] += regularization * (count[rows] + unobserved * len(other))[:, None]
+        found[rows] = np.linalg.solve(left, vectors.sum(axis=1)[:, :, None])[:, :, 0]
+    return found
+
+
+def _ials_scorer(weights: Mapping[str, np.ndarray], num_items: int, options: Mapping[str, Any]) -> Scorer:
+    items = weights["factors"].astype(np.float64)
+
+    def scores(asked: Asked) -> np.ndarray:
+        known = histories(asked, num_items)
+        users = _solved(known.indptr, known.indices, items, options["unobserved"], options["regularization"])
+        return np.asarray(users @ items.T)
+
+    return scores
+
+
+# --- what all have in common ----------------------------------------------------------------------------------------
+
+
+def solve(
+    architecture: str, sequences: Sequence[np.ndarray], num_items: int, options: Mapping[str, Any], seed: int
+) -> Weights:
+    """The arrays of a model.
+
+    Args:
+        sequences: the items of each user, int64, the latest last.
+        options: with no `auto` left.
+    """
+    nothing = np.zeros(0)
+    seen = histories(Asked(sequences, nothing), num_items)
+    match architecture:
+        case "popularity":
+            return popularity(seen)
+        case "item-knn":
+            return item_knn(seen, options["neighbours"], options["shrink"])
+        case "ease":
+            return ease(seen, options["regularization"], options["most_items"])
+        case "slit":
+            shape = options["memory"], options["ahead"], options["regularization"], options["most_items"]
+            return slit(sequences, num_items, *shape)
+        case "ials":
+            factors = options["factors"], options["unobserved"], options["regularization"]
+            return ials(seen, *factors, seed)
+    raise AssertionError(f"no way to solve {architecture}")
+
+
+def scorer(architecture: str, weights: Mapping[str, np.ndarray], num_items: int, options: Mapping[str, Any]) -> Scorer:
+    """What answers histories from the arrays of a model."""
+    match architecture:
+        case "popularity":
+            popular = weights["popular"].astype(np.float64)
+            return lambda asked: np.tile(popular, (len(asked), 1))
+        case "item-knn":
+            return _knn_scorer(weights, num_items)
+        case "ease":
+            return _ease_scorer(weights, num_items)
+        case "slit":
+            return _slit_scorer(weights, num_items, options["memory"])
+        case "ials":
+            return _ials_scorer(weights, num_items, options)
+    raise AssertionError(f"no way to score by {architecture}")
