@@ -119,7 +119,7 @@ class Database:
             except (DBAPIError, NoConnection):
                 state = None
             if state in ("committed", "aborted"):
-                return state == "committed"
+                return bool(state == "committed")
             time.sleep(0.2)
         raise StoreFailed(
             "The hub's database did not answer at the very end: the request may have been done or not. "
