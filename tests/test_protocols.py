@@ -25,6 +25,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 # protocol -> folder in ../shared/data; the others come inside packages
 SHARED = {
     "banking77": "banking77",
+    "breast-cancer": "breast_cancer",
     "chinese-poem-genre": "chinese_poem_genre",
     "fashion-mnist": "fashion_mnist",
     "movietweetings": "movietweetings_100k",

@@ -17,6 +17,8 @@ from modelcommons.workbench.task import Slices, Task
 FIRST_DATA = {
     "image-classification": "bundled:digits",
     "recommendation": "bundled:python-imports",
+    "tabular-classification": "bundled:breast-cancer",
+    "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
 }

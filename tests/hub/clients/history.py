@@ -104,6 +104,12 @@ def check_super_squash() -> None:
     assert len(api().list_repo_commits(repo, revision="before")) == 6
     with refused(status=403):
         api("dan").super_squash_history(repo)
+    pull = api("dan").upload_file(path_or_fileobj=b"1", path_in_repo="p.txt", repo_id=repo, create_pr=True)
+    api("dan").upload_file(path_or_fileobj=b"2", path_in_repo="p.txt", repo_id=repo, revision=pull.pr_revision)
+    api().super_squash_history(repo, branch=pull.pr_revision, commit_message="One proposal")
+    newest = api().list_repo_commits(repo, revision=pull.pr_revision)[0]
+    assert newest.title == "One proposal" and api().list_repo_commits(repo)[0].title == "All in one"
+    assert text(repo, "p.txt", pull.pr_revision) == "2" and text(repo, "0.txt", pull.pr_revision) == "changed"
 
 
 def check_tree() -> None:

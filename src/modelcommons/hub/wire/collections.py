@@ -20,6 +20,7 @@ from modelcommons.hub.names import RepoId
 from modelcommons.hub.permissions import Principal
 from modelcommons.hub.wire import doors
 from modelcommons.hub.wire.discussions import time
+from modelcommons.hub.wire.sending import address
 
 router = APIRouter(prefix="/api/collections", tags=["collections"])
 
@@ -82,7 +83,7 @@ def listing(
     if following is not None:
         more = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         query = urlencode([*more, ("cursor", _cursor(following))])
-        answer.headers["Link"] = f'<{at.settings.endpoint}/api/collections?{query}>; rel="next"'
+        answer.headers["Link"] = f'<{address(request)}/api/collections?{query}>; rel="next"'
     return answer
 
 

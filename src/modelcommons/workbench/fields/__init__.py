@@ -16,6 +16,8 @@ from modelcommons.workbench.task import Task
 TASKS: dict[str, str] = {
     "image-classification": "image.classification",
     "recommendation": "recommendation.recommendation",
+    "tabular-classification": "tabular.classification",
+    "tabular-regression": "tabular.regression",
     "text-classification": "text.classification",
     "time-series-forecasting": "series.forecasting",
 }

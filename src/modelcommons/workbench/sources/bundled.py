@@ -128,6 +128,15 @@ def _measurements(loader: str) -> Callable[[], Files]:
     return files
 
 
+def _diabetes() -> Files:
+    """Units as measured, not scikit-learn's scaled ones."""
+    from sklearn.datasets import load_diabetes
+
+    found = load_diabetes(scaled=False)
+    rows = ([*map(float, x), float(y)] for x, y in zip(found.data, found.target, strict=True))
+    yield "data.csv", _csv([*map(str, found.feature_names), "progression"], rows)
+
+
 # --- statsmodels ----------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +217,11 @@ SETS: dict[str, Bundled] = {
         "scikit-learn", "CC-BY-4.0", f"{UCI}109", "S. Aeberhard and M. Forina, UCI.", _measurements("load_wine")
     ),
     "iris": Bundled("scikit-learn", "CC-BY-4.0", f"{UCI}53", "R. A. Fisher, UCI.", _measurements("load_iris")),
+    "diabetes": Bundled(
+        "scikit-learn", "BSD-3-Clause", "https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html",
+        "B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, Least Angle Regression, 2004; comes with scikit-learn, "
+        "whose licence this is.", _diabetes,
+    ),
     "sunspots": Bundled(
         "statsmodels", PUBLIC, f"{SM}sunspots.html", SAYS_PUBLIC,
         _series("sunspots", _yearly("YEAR", "SUNACTIVITY"), ("date", "sunspots")),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Weights = dict[str, np.ndarray]
 LONGEST = 100  # latest items of a history that SLIT learns from
 AHEAD = 20  # next items that it learns to foretell
-SWEEPS = 12  # alternations of iALS
+SWEEPS = 8  # alternations of iALS
 CELLS = 4_000_000  # numbers of one batch of histories, at most
 
 

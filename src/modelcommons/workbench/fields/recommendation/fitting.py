@@ -80,7 +80,7 @@ class SlitOptions(_Options):
 class IalsOptions(_Options):
     """Matrix factorisation by alternating least squares for chosen and not chosen."""
 
-    factors: int = Field(64, ge=1, description="Length of a factor.")
+    factors: int = Field(32, ge=1, description="Length of a factor.")
     unobserved: float | Literal["auto"] = Field("auto", description="Weight of what was not chosen; `auto`.")
     regularization: float | Literal["auto"] = Field("auto", description="Ridge; `auto`: the best on validation.")
 
@@ -120,11 +120,11 @@ GRID: dict[str, dict[str, tuple[float, ...]]] = {
     "item-knn": {"shrink": (3.0, 10.0, 30.0), "neighbours": (50, 200)},
     "ease": {"regularization": (300.0, 100.0, 1000.0)},
     "slit": {"memory": (3.0, 10.0, 1.5, 30.0), "regularization": (100.0, 30.0, 300.0)},
-    "ials": {"unobserved": (0.1, 0.03, 0.3), "regularization": (0.01, 0.003, 0.03)},
+    "ials": {"unobserved": (0.1, 0.3), "regularization": (0.01, 0.03)},
 }
 DEFAULTS = {
-    "two-tower": Defaults(epochs=12, batch_size=512, learning_rate=3e-3),
-    "sasrec": Defaults(epochs=30, batch_size=128, learning_rate=2e-3),
+    "two-tower": Defaults(epochs=8, batch_size=512, learning_rate=3e-3),
+    "sasrec": Defaults(epochs=16, batch_size=128, learning_rate=2e-3),
 }
 
 

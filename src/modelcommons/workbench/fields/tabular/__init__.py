@@ -1,0 +1,1 @@
+"""tabular: rows of measurements and categories, as medicine and finance keep them."""
