@@ -139,6 +139,19 @@ class Database:
         finally:
             self._turn.release()
 
+    def rewrite(self) -> None:
+        """On SQLite, writes the file anew: what is deleted stays legible in its free pages, and in its log, until then.
+
+        PostgreSQL does the like by itself, with time (autovacuum).
+        """
+        if not self.is_sqlite:
+            return
+        with _failures(), self._waiting(), self.engine.connect() as connection:
+            plain = connection.connection.cursor()  # neither may stand in a transaction
+            plain.execute("VACUUM")
+            plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            plain.close()
+
     def close(self) -> None:
         self.engine.dispose()
 

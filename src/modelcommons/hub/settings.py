@@ -50,7 +50,7 @@ class Settings:
     secret: str = field(
         default="",
         metadata={
-            "help": "64 hexadecimal digits that sign tickets, the same on all machines; empty: made, in the folder.",
+            "help": "64 hexadecimal digits that sign and seal, the same on all machines; empty: made, in the folder.",
             "secret": True,
         },
     )

@@ -251,6 +251,20 @@ def check_many_operations_in_one_commit() -> None:
     assert back(repo, "copies/large.bin") == large and back(repo, "copies/keep.txt") == b"keep"
 
 
+def check_a_large_file_is_copied_from_another_repository() -> None:
+    source, target, data = fresh(), fresh(number=2), noise(3 * MB, 21)
+    api().upload_file(path_or_fileobj=data, path_in_repo="large.bin", repo_id=source)
+    if not api().get_paths_info(source, "large.bin")[0].xet_hash:
+        raise Skip("this version uploads by LFS, and copies only what came by Xet")
+    api().upload_file(path_or_fileobj=b"small", path_in_repo="small.txt", repo_id=source)
+    operations = [
+        CommitOperationCopy(name, f"copies/{name}", src_repo_id=source, src_repo_type="model")
+        for name in ("large.bin", "small.txt")
+    ]
+    api().create_commit(target, operations, commit_message="Copy")
+    assert back(target, "copies/large.bin") == data and back(target, "copies/small.txt") == b"small"
+
+
 def check_delete_file_folder_and_patterns() -> None:
     repo = fresh()
     names = ["a.txt", "b.txt", "d/1.txt", "d/e/2.txt", "p/x.log", "p/y.log", "p/z.txt"]

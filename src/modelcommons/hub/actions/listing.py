@@ -278,7 +278,8 @@ def _read(cursor: str) -> tuple[float, int]:
         raw = base64.b64decode(cursor[:100] + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         match orjson.loads(raw):
             case [float() | int() as place, int(last)] if not isinstance(place, bool) and 0 <= last < 1 << 31:
-                return place, last
+                if 0 <= place < 1 << 53:
+                    return place, last
     except (binascii.Error, ValueError):
         pass
     raise BadRequest("The cursor is none of ours. Begin with the first page.")

@@ -165,10 +165,12 @@ def _read_cursor(text: str) -> tuple[float, str] | None:
     if not text:
         return None
     try:
-        updated, id = json.loads(base64.urlsafe_b64decode(text))
-        return float(updated), str(id)
-    except (binascii.Error, ValueError, TypeError):
-        raise BadRequest("The cursor is none of ours. Begin with the first page.") from None
+        match json.loads(base64.urlsafe_b64decode(text)):
+            case [float() as updated, str() as id] if 0 <= updated < 1 << 53 and collections.ID.fullmatch(id):
+                return updated, id
+    except (binascii.Error, ValueError):
+        pass
+    raise BadRequest("The cursor is none of ours. Begin with the first page.")
 
 
 def _collection(one: Collection) -> dict[str, Any]:
