@@ -20,7 +20,7 @@ from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 READING = ("GET", "HEAD")
-AT_ONCE = 4  # requests that only read and have their turn together; while the database works, others use the time
+AT_ONCE = 2  # requests that only read and have their turn together: one computes while the database has the other
 
 
 @dataclass
