@@ -256,6 +256,19 @@ def test_every_model_learns_both_tasks(name: str, leaves: Parts, sums: Parts, tm
     assert found["rmse"] < 0.5 * spread and fit.metric == "rmse" and found["coverage"] >= 0.75
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_onnx_file_gives_the_same_outputs(name: str, leaves: Parts, sums: Parts, tmp_path: Path) -> None:
+    small = {"boosting": {"leaves": 7, "rounds": 20}, "mlp": {"width": 8}}.get(name, {})
+    for task, parts in ((CLASSES, leaves), (NUMBERS, sums)):
+        model, _ = fitted(task, parts, tmp_path / task.name, name, **small)
+        task.export(tmp_path / task.name / "model", tmp_path / task.name / "model" / "model.onnx")  # type: ignore[attr-defined]
+        exported = load(tmp_path / task.name / "model", "model.onnx")
+        columns = {
+            column: [row.x[column] for row in map(parts.test.__getitem__, range(40))] for column in model.encoder.names
+        }
+        assert exported.outputs(columns) == pytest.approx(model.outputs(columns), abs=1e-5)
+
+
 def test_logistic_and_ridge_are_scikit_learns(leaves: Parts, sums: Parts, tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression, Ridge
 
