@@ -6,12 +6,14 @@ import atexit
 import os
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from called import Commons, Nobody, Told
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -31,6 +33,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # no limit on time, the same examples on every machine, nothing written beside the tests
 hypothesis.settings.register_profile("commons", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("commons")
+
+
+@pytest.fixture
+def commons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Commons]:
+    """The command line, in an empty folder, with nobody at the keyboard."""
+    from modelcommons.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", Nobody())
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> Told:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capfd.readouterr()
+        return Told(int(ended.value.code or 0), out, err)
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

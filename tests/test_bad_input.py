@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
-import signal
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-from modelcommons.cli import main
+from called import Commons, Told
 
 TEXT = "task: text-classification\nmodel: {new: bag}\ndata: {source: ./data.csv, license: cc0-1.0}\n"
 SERIES = TEXT.replace("text-classification", "time-series-forecasting").replace("bag", "linear")
@@ -23,31 +19,10 @@ MODEL = "task: text-classification\nmodel: {from: ./model}\ndata: {source: ./dat
 GOOD = "text,label\n" + "".join(f"this is text number {n},{'odd' if n % 2 else 'even'}\n" for n in range(60))
 
 
-@dataclass
-class Told:
-    code: int
-    out: str
-    err: str
-
-
-Commons = Callable[..., Told]
-
-
-@pytest.fixture
-def commons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Commons]:
-    """The command line, in an empty folder, with a hub that cannot be reached."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that cannot be reached."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: str) -> Told:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        out, err = capfd.readouterr()
-        return Told(int(ended.value.code or 0), out, err)
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
 
 
 def lay(files: dict[str, str | bytes]) -> None:

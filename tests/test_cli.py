@@ -7,17 +7,16 @@ import io
 import json
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from called import Commons, Told
 from typer.main import get_command
 
 import modelcommons
@@ -47,44 +46,6 @@ data: {source: ./data, license: cc0-1.0}
 tune: {epochs: 3}
 explain: {examples: 1}
 """
-
-
-@dataclass
-class Told:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Commons = Callable[..., Told]
-
-
-class Nobody(io.RawIOBase):
-    """A stdin that nobody types into: a prompt would be a failure."""
-
-    def readable(self) -> bool:
-        raise AssertionError("asked a person something")
-
-
-@pytest.fixture
-def commons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Commons]:
-    """The command line, in an empty folder, with nobody at the keyboard."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "stdin", Nobody())
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: str) -> Told:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        out, err = capfd.readouterr()
-        return Told(int(ended.value.code or 0), out, err)
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
 
 
 # --- what every command has -----------------------------------------------------------------------------------------

@@ -43,18 +43,19 @@ ROOMS: dict[str, set[str]] = {
     "hub.database": {"errors"},
     "hub.permissions": {"errors", "hub.names"},
     "hub.tickets": {"errors"},
+    "hub.sealing": {"errors"},
     "hub.outbound": {"errors"},
     "hub.rendering": {"errors"},
     "hub.patterns": set(),
     "hub.xet": {"errors", "formats", "hub.names"},
     "hub.blobs": {"errors", "formats", "hub.names", "hub.settings"},
-    "hub.migrations": {"errors", "hub.database", "hub.tables"},
+    "hub.migrations": {"errors", "hub.database", "hub.sealing", "hub.tables"},
     "hub.history": {"errors", "formats", "hub.names", "hub.tables", "hub.database"},
     "hub.stores": {"errors", "hub.settings", "hub.database", "hub.migrations", "hub.blobs", "hub.downloads"},
     "hub.actions": {
         "errors", "formats", "hub.names", "hub.tables", "hub.settings", "hub.logs", "hub.database", "hub.permissions",
-        "hub.tickets", "hub.outbound", "hub.rendering", "hub.patterns", "hub.xet", "hub.blobs", "hub.history",
-        "hub.stores",
+        "hub.tickets", "hub.sealing", "hub.outbound", "hub.rendering", "hub.patterns", "hub.xet", "hub.blobs",
+        "hub.history", "hub.stores",
     },
     # a door sees what actions hand out, and forms of data; never the tables, never the database
     "hub.wire": {

@@ -121,7 +121,7 @@ class HubError(CommonsError):
     """A hub refuses a request.
 
     Args:
-        extra: more keys for the JSON answer, such as the `url` that a 409 must carry.
+        extra: more keys for the JSON answer, such as the `url` that a 409 must carry: here its path, without a slash.
     """
 
     status: ClassVar[int] = 400

@@ -42,7 +42,7 @@ async def ask(
         body: bytes as they are; anything else as JSON.
     """
     raw, _, query = (path.encode("latin-1") if isinstance(path, str) else path).partition(b"?")
-    sent = {b"host": b"localhost", **{name.lower().encode(): value.encode("latin-1") for name, value in headers}}
+    sent = {b"host": b"localhost:8931", **{name.lower().encode(): value.encode("latin-1") for name, value in headers}}
     if token:
         sent[b"authorization"] = f"Bearer {token}".encode()
     if body is not None and not isinstance(body, bytes):
@@ -53,7 +53,7 @@ async def ask(
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": raw.decode("latin-1"), "raw_path": raw, "query_string": query, "root_path": "",
-        "headers": list(sent.items()), "client": ("127.0.0.1", 1), "server": ("localhost", 80), "extensions": {},
+        "headers": list(sent.items()), "client": ("127.0.0.1", 1), "server": ("localhost", 8931), "extensions": {},
         "state": {},
     }  # fmt: skip
     incoming = iter([{"type": "http.request", "body": body or b"", "more_body": False}])

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Table, create_engine, func, make_url, select, text
 
 from modelcommons.hub.actions import accounts
 from modelcommons.hub.app import Hub, assemble
@@ -87,6 +87,18 @@ class Site:
             transport=transport, base_url="http://localhost:8931", headers=headers | given.pop("headers", {}), **given
         )
         return self.closing.enter_context(made)
+
+    def count(self, *kept: Table) -> tuple[int, ...]:
+        """Rows of these tables, blobs, and files that no upload will end."""
+        with self.stores.database.reading() as connection:
+            rows = [connection.scalar(select(func.count()).select_from(table)) or 0 for table in kept]
+        return (*rows, len(list(self.stores.blobs.keys())), len(list(self.stores.blobs.abandoned(1e12))))
+
+
+def make_news_and_own(client: httpx2.Client) -> None:
+    """Two models of the client's person: `news`, which all may read, and `own`, which is private."""
+    for more in ({"name": "news"}, {"name": "own", "visibility": "private"}):
+        assert client.post("/api/repos/create", json=more).status_code == 200
 
 
 @dataclass

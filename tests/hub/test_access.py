@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from asking import ask_now
 from world import World, world
+
+from modelcommons.hub.actions import accounts
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +162,20 @@ def test_who_may_write_is_asked_apart(hub: World) -> None:
     for who, status in (("ada", 200), ("ben", 200), ("cleo", 403), ("reader", 403), ("", 401)):
         assert hub.ask(who, "GET", f"{repo}/auth-check/write").status == status, who
         assert hub.ask(who, "GET", f"{repo}/auth-check").status == 200
+
+
+def test_a_fine_grained_token_does_not_open_what_its_owner_was_let_into(hub: World) -> None:
+    """It is for the repositories that it names; those of others, to which the person was admitted, are none of them."""
+    repo = hub.repo("guild/bound")
+    hub.commit("ada", repo, {"a.txt": b"behind the gate"})
+    hub.ask("ada", "PUT", f"{repo}/settings", {"gated": "auto"})
+    hub.post("dan", f"{repo}/ask-access")
+    names = {"for-it": "model/guild/bound", "for-another": "model/dan/own"}
+    codes = {}
+    for name, scope in names.items():
+        scopes = [accounts.scope(scope, "read")]
+        token = accounts.create_token(hub.stores, "dan", name, "fine-grained", scopes=scopes)
+        for path in ("/guild/bound/resolve/main/a.txt", "/guild/bound.git/info/refs?service=git-upload-pack"):
+            codes[name, path[-4:]] = ask_now(hub.app, "GET", path, token=token).status
+    assert codes == {("for-it", ".txt"): 200, ("for-it", "pack"): 200, ("for-another", ".txt"): 403,
+                     ("for-another", "pack"): 403}  # fmt: skip

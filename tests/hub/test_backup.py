@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def empty(tmp_path: Path) -> Iterator[Settings]:
 def read(settings: Settings, at: World, path: str) -> bytes:
     app = make(settings, at.clock)
     try:
-        return World(app, at.tokens, at.clock).ask("ada", "GET", f"/ada/news/resolve/main/{path}").body
+        where = path if path.startswith("/") else f"/ada/news/resolve/main/{path}"
+        return World(app, at.tokens, at.clock).ask("ada", "GET", where).body
     finally:
         app.state.stores.database.close()
 
@@ -65,6 +67,19 @@ def test_a_hub_comes_back_whole(at: World, empty: Settings, tmp_path: Path, form
     assert read(empty, at, "a.txt") == b"first"
     assert read(empty, at, "model.bin") == MODEL and read(empty, at, "rows.bin") == FILE.data
     assert sorted(one.name for one in tmp_path.iterdir() if one.name.startswith(".")) == []
+
+
+def test_a_hub_that_came_back_signs_webhooks_as_before(at: World, empty: Settings, tmp_path: Path) -> None:
+    watched = {"url": "http://hook.test/", "watched": [{"type": "user", "name": "ada"}], "secret": "correct-horse"}
+    id = at.post("ada", "/api/settings/webhooks", watched)["webhook"]["id"]
+    backup.backup(at.stores, tmp_path / "kept")
+    assert b"correct-horse" not in b"".join(one.read_bytes() for one in (tmp_path / "kept").glob("*") if one.is_file())
+    with pytest.raises(UsageError, match="COMMONS_HUB_SECRET"):
+        backup.restore(tmp_path / "kept", replace(empty, secret="ab" * 32))
+    assert not empty.folder.exists()
+    backup.restore(tmp_path / "kept", empty)
+    told = json.loads(read(empty, at, f"/api/settings/webhooks/{id}"))
+    assert told["webhook"]["secret"] == "correct-horse"
 
 
 def test_what_was_acknowledged_before_is_in_it_though_people_go_on(at: World, empty: Settings, tmp_path: Path) -> None:

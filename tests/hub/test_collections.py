@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,9 @@ def test_lists_have_pages(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
         path = link.partition(">")[0].removeprefix(f"<{at.stores.settings.endpoint}") if link else ""
     assert len(found) == len({one["slug"] for one in found}) == 5
     assert all("position" not in one for one in found), "the client gives its own"
-    for wrong in ("sort=x", "limit=0", "cursor=x", "cursor=W10=", "item=x", "item=papers/1", "owner=%00"):
+    odd = ['[1,"\\ud800"]', '[1,"\\u0000"]', '[NaN,"aaaaaaaaaaaaaaaaaaaaaaaa"]', '[1e999,"aaaaaaaaaaaaaaaaaaaaaaaa"]']
+    cursors = [f"cursor={base64.urlsafe_b64encode(one.encode()).decode()}" for one in odd]
+    for wrong in ("sort=x", "limit=0", "cursor=x", "cursor=W10=", "item=x", "item=papers/1", "owner=%00", *cursors):
         assert at.ask("", "GET", f"/api/collections?{wrong}").status in (400, 422), wrong
 
 

@@ -143,6 +143,8 @@ def test_paths_that_cannot_be_leave_everything_as_it_was(at: World, repo: str, n
         b'{"key": "header", "value": {"description": "no summary"}}', b'{"key": "header", "value": {"summary": 3}}',
         b'{"key": "header", "value": {"summary": " \\n"}}', b"[" * 100_000, b'{"key":' * 50_000,
         b'{"key": "header", "value": {"summary": "s", "parentCommit": 7}}', b"\xff\xfe",
+        b'{"key": "header", "value": {"summary": "git ends \\u0000 here"}}',
+        b'{"key": "header", "value": {"summary": "s", "description": "\\u0000"}}',
     ],
 )  # fmt: skip
 def test_what_is_no_commit_is_refused(at: World, repo: str, body: bytes) -> None:

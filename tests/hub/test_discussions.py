@@ -32,7 +32,6 @@ def proposed(at: World, who: str, repo: str, files: dict[str, bytes | None]) -> 
     """A proposal that was published."""
     url = at.commit(who, repo, files, query="?create_pr=1")["pullRequestUrl"]
     path = f"{repo}/discussions/{url.rpartition('/')[2]}"
-    at.post(who, f"{path}/status", {"status": "open"})
     return path
 
 
@@ -224,6 +223,15 @@ def test_only_its_author_and_writers_add_to_a_proposal(at: World, repo: str) -> 
     at.post("dan", f"{path}/status", {"status": "closed"})
     assert at.ask("dan", "POST", f"{repo}/commit/{revision}", body, headers=headers).status == 409
     assert not {"mine.txt", "yours.txt"} & {one["path"] for one in at.get("", f"{repo}/tree/main")}
+
+
+def test_a_proposal_that_comes_with_its_changes_is_open(at: World, repo: str) -> None:
+    made = at.commit("dan", repo, {"a.txt": b"a"}, query="?create_pr=1")
+    path = f"{repo}/discussions/{made['pullRequestUrl'].rpartition('/')[2]}"
+    told = at.get("", path)
+    assert told["status"] == "open" and not [one for one in told["events"] if one["type"] == "status-change"]
+    at.post("ada", f"{path}/merge")
+    assert at.get("", path)["status"] == "merged"
 
 
 def test_an_empty_proposal_and_a_discussion_cannot_be_merged(at: World, repo: str) -> None:

@@ -16,9 +16,10 @@ from urllib.parse import quote
 import pytest
 from world import World, world
 
+from modelcommons.errors import RepoNotFound
 from modelcommons.formats import safetensors
 from modelcommons.hub import patterns
-from modelcommons.hub.actions import files
+from modelcommons.hub.actions import accounts, files, storage
 
 FILES = {"README.md": b"# hi\n", "a.json": b"{}", "d/e/f.txt": b"f", "d/g.txt": b"g", "empty.txt": b""}
 
@@ -406,6 +407,63 @@ def test_large_files_can_be_given_back_for_good(hub: World) -> None:
     hub.post("ada", f"{repo}/lfs-files/batch", {"deletions": {"sha": [second], "rewriteHistory": False}})
     answer = hub.ask("ada", "GET", "/ada/thrifty/resolve/main/new.bin")
     assert answer.code == "EntryNotFound" and hub.get("", repo)["sha"] == after["sha"]
+
+
+def copied(hub: World, who: str, source: str, target: str, sha256: str, *, kind: str = "model", xet: str = "") -> Any:
+    body = {"target": {"type": kind, "name": target}, "files": [{"sha256": sha256, "xetHash": xet, "filename": "a"}]}
+    return hub.ask(who, "POST", f"{source}/lfs-files/duplicate", body)
+
+
+def test_a_large_file_comes_into_another_repository_without_being_sent(hub: World) -> None:
+    source, target = hub.repo("ada/source"), hub.repo("dan/target", kind="dataset")
+    sha256 = hub.large("ada", source, "large.bin", b"large" * 1000)
+    assert hub.point("dan", target, "mine.bin", sha256, 5000).status == 400, "known by its hash is not had"
+    assert copied(hub, "dan", source, "dan/target", sha256, kind="dataset").json() == {"failed": []}
+    assert hub.point("dan", target, "mine.bin", sha256, 5000).status == 200
+    answer = hub.ask("", "GET", "/datasets/dan/target/resolve/main/mine.bin")
+    assert answer.body == b"large" * 1000
+    # it is the target's own by now
+    hub.ask("ada", "DELETE", "/api/repos/delete", {"name": "source"})
+    assert hub.ask("", "GET", "/datasets/dan/target/resolve/main/mine.bin").status == 200
+
+
+def test_a_copy_takes_reading_the_source_and_writing_the_target(hub: World) -> None:
+    public, private = hub.repo("ada/public"), hub.repo("ada/private", private=True)
+    gated = hub.repo("ada/gated")
+    hub.ask("ada", "PUT", f"{gated}/settings", {"gated": "manual"})
+    shas = {repo: hub.large("ada", repo, "large.bin", repo.encode() * 1000) for repo in (public, private, gated)}
+    hub.repo("dan/own")
+    hidden = hub.repo("dan/hidden", private=True)
+    for source, code in ((private, "RepoNotFound"), ("/api/models/ada/missing", "RepoNotFound"), (gated, "GatedRepo")):
+        assert copied(hub, "dan", source, "dan/own", shas[private]).code == code
+    for who, target, status in (
+        ("dan", "ada/public", 403), ("", "dan/own", 401), ("reader", "ada/gated", 403), ("ben", "dan/hidden", 404),
+        ("ben", "dan/missing", 404), ("dan", "../own", 422), ("dan", "own", 422),
+    ):  # fmt: skip
+        assert copied(hub, who, public, target, shas[public]).status == status, (who, target)
+    seen = [copied(hub, "ben", public, target, shas[public]) for target in ("dan/hidden", "dan/nowhere")]
+    assert seen[0].body == seen[1].body and seen[0].code == seen[1].code == "RepoNotFound"
+    # what only another repository has is answered as what is nowhere
+    for sha256 in (shas[private], shas[gated], "ab" * 32):
+        [failed] = copied(hub, "dan", public, "dan/own", sha256).json()["failed"]
+        assert failed == {"sha256": sha256, "error": "ada/public has no such large file"}
+    [failed] = copied(hub, "dan", public, "dan/own", shas[public], xet="cd" * 32).json()["failed"]
+    assert failed["sha256"] == shas[public]
+    for name in ("own", "hidden"):
+        assert hub.get("dan", f"/api/models/dan/{name}/lfs-files") == []
+    assert copied(hub, "dan", public, "dan/hidden", shas[public]).json() == {"failed": []}
+    assert [one["fileOid"] for one in hub.get("dan", f"{hidden}/lfs-files")] == [shas[public]]
+
+
+def test_a_right_that_was_lost_in_between_copies_nothing(hub: World) -> None:
+    accounts.set_member(hub.stores, "guild", "dan", "read")
+    source, target = hub.repo("guild/source", private=True), hub.repo("dan/lost")
+    sha256 = hub.large("ada", source, "large.bin", b"large" * 1000)
+    opened, written = hub.opened("dan", source, "content"), hub.opened("dan", target)
+    accounts.set_member(hub.stores, "guild", "dan", None)
+    with pytest.raises(RepoNotFound):
+        storage.copy_large_files(hub.stores, opened, written, [storage.Wanted(sha256, None)])
+    assert hub.get("dan", f"{target}/lfs-files") == []
 
 
 def test_a_download_of_the_file_that_stands_for_a_model_counts(hub: World) -> None:

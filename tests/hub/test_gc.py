@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -136,6 +137,33 @@ def test_uploads_that_never_ended_go_after_a_day(at: World) -> None:
     pass_time(at, DAY_S + 60)
     gc.collect(at.stores)
     assert not (folder / "incoming" / "ff").exists() and not part.exists()
+
+
+def test_an_answer_that_waits_to_be_asked_for_again_is_forgotten_after_the_grace(at: World) -> None:
+    repo = at.repo("ada/news")
+
+    def commit(key: str) -> str:
+        lines = [
+            {"key": "header", "value": {"summary": "a commit", "description": ""}},
+            {"key": "file", "value": {"path": "a.txt", "content": "YQ==", "encoding": "base64"}},
+        ]
+        body = "\n".join(json.dumps(line) for line in lines).encode()
+        headers = [("content-type", "application/x-ndjson"), ("idempotency-key", key)]
+        answer = at.ask("ada", "POST", f"{repo}/commit/main", body, headers=headers)
+        assert answer.status == 200, answer
+        return str(answer.json()["commitOid"])
+
+    first = commit("first")
+    pass_time(at, GRACE - 60)
+    commit("second")
+    gc.collect(at.stores)
+    assert count(at, tables.answered) == 2 and commit("first") == first
+    pass_time(at, 120)
+    gc.collect(at.stores, dry_run=True)
+    assert count(at, tables.answered) == 2
+    gc.collect(at.stores)
+    with at.stores.database.reading() as connection:
+        assert [key.partition(":")[2] for key in connection.scalars(select(tables.answered.c.key))] == ["second"]
 
 
 def test_what_is_asked_first_is_not_done(at: World) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hubs import Running, Site
-from sqlalchemy import func, select
+from hubs import Running, Site, make_news_and_own
 
 from modelcommons.errors import RepoNotFound, Unauthorized
 from modelcommons.hub import blobs, tables, tickets
@@ -73,19 +72,13 @@ class Client:
 @pytest.fixture
 def ada(site: Site) -> Client:
     client = Client(site, "ada")
-    assert client.hub.post("/api/repos/create", json={"name": "news"}).status_code == 200
-    assert client.hub.post("/api/repos/create", json={"name": "own", "visibility": "private"}).status_code == 200
+    make_news_and_own(client.hub)
     return client
 
 
 def left(site: Site) -> tuple[int, ...]:
     """Rows of files, claims and uploads in parts, blobs, and files that no upload will end."""
-    with site.stores.database.reading() as connection:
-        rows = [
-            connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in (tables.files, tables.claims, tables.multiparts)
-        ]
-    return (*rows, len(list(site.stores.blobs.keys())), len(list(site.stores.blobs.abandoned(1e12))))
+    return site.count(tables.files, tables.claims, tables.multiparts)
 
 
 def test_what_is_uploaded_comes_back(ada: Client) -> None:
@@ -214,6 +207,22 @@ def test_a_right_that_ends_during_an_upload_ends_the_upload(ada: Client) -> None
             uploads.keep_file(stores, ticket, incoming)
     assert left(ada.site) == (0, 0, 0, 0, 0)
     assert ada.anybody.put(f"/api/lfs/objects?ticket={'x' * 10}", content=data).status_code == 401
+
+
+def test_a_new_token_does_not_revive_the_tickets_of_a_revoked_one(ada: Client) -> None:
+    """SQLite gives the number of a deleted row away again: the next token made was taken for the one revoked."""
+    stores, data = ada.site.stores, b"some bytes"
+    token = accounts.create_token(stores, "ada", "leaked", "write")
+    thief = ada.site.client(headers={"Authorization": f"Bearer {token}"})
+    asked = {"operation": "upload", "objects": [{"oid": hashlib.sha256(data).hexdigest(), "size": len(data)}]}
+    answer = thief.post("/ada/own.git/info/lfs/objects/batch", json=asked)
+    href = answer.json()["objects"][0]["actions"]["upload"]["href"]
+    xet = thief.get("/api/models/ada/own/xet-write-token/main").json()["accessToken"]
+    accounts.revoke_token(stores, "ada", "leaked")
+    accounts.create_token(stores, "root", "next", "write")
+    assert ada.anybody.put(href, content=data).status_code == 401
+    put = ada.anybody.post("/v1/shards", content=b"x" * 48, headers={"Authorization": f"Bearer {xet}"})
+    assert put.status_code == 401 and left(ada.site) == (0, 0, 0, 0, 0)
 
 
 def test_a_repository_that_goes_during_an_upload_ends_the_upload(ada: Client) -> None:

@@ -66,6 +66,7 @@ def test_data_sets_are_found_by_tags_with_their_key(hub: World) -> None:
 @pytest.mark.parametrize(
     "query",
     [
+        "cursor=WzE4NDQ2NzQ0MDczNzA5NTUxNjE1LDFd",  # past what a database counts to
         "sort=name", "direction=2", "limit=0", "limit=-1", "limit=x", "limit=1e3", "cursor=x", "cursor=%00", "expand=x",
         "cursor=WzEsIDJd.", "cursor=" + "A" * 300, "num_parameters=many", "search=" + "a" * 300, "apps=ollama",
         "search=%00", "filter=a%00", "author=%00", "pipeline_tag=%E2%80%8B",

@@ -18,9 +18,11 @@ from hubs import new_database
 from sqlalchemy import inspect, text
 
 from modelcommons.errors import UsageError
-from modelcommons.hub import migrations
+from modelcommons.hub import migrations, sealing
 from modelcommons.hub.database import Database, connect, wal_is_safe
 from modelcommons.hub.tables import metadata
+
+SECRET = bytes(range(32))
 
 
 @contextmanager
@@ -42,9 +44,9 @@ def differences(database: Database) -> list[Any]:
 def test_the_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
     with empty(tmp_path) as database:
         assert differences(database)
-        migrations.upgrade(database)
+        migrations.upgrade(database, SECRET)
         assert differences(database) == []
-        migrations.upgrade(database)
+        migrations.upgrade(database, SECRET)
         assert differences(database) == []
 
 
@@ -64,10 +66,10 @@ def test_an_interrupted_migration_leaves_nothing_and_is_done_again(
     with empty(tmp_path) as database:
         monkeypatch.setattr(Operations, "create_table", stops)
         with pytest.raises(KeyboardInterrupt):
-            migrations.upgrade(database)
+            migrations.upgrade(database, SECRET)
         with database.reading() as connection:
             assert inspect(connection).get_table_names() == []
-        migrations.upgrade(database)
+        migrations.upgrade(database, SECRET)
         assert differences(database) == []
 
 
@@ -80,7 +82,7 @@ def test_several_processes_that_start_at_once_migrate_once(tmp_path: Path) -> No
         def go(one: Database) -> None:
             barrier.wait()
             try:
-                migrations.upgrade(one)
+                migrations.upgrade(one, SECRET)
             except BaseException as error:
                 failures.append(error)
 
@@ -96,22 +98,62 @@ def test_several_processes_that_start_at_once_migrate_once(tmp_path: Path) -> No
 
 def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     with empty(tmp_path) as database:
-        migrations.upgrade(database)
+        migrations.upgrade(database, SECRET)
         with database.writing() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         with pytest.raises(UsageError, match="newer version"):
-            migrations.upgrade(database)
+            migrations.upgrade(database, SECRET)
 
 
 def test_there_is_no_way_back(tmp_path: Path) -> None:
     with empty(tmp_path) as database:
-        migrations.upgrade(database)
+        migrations.upgrade(database, SECRET)
         with database.writing() as connection:
             config = Config(attributes={"connection": connection})
             config.set_main_option("script_location", str(Path(migrations.__file__).parent))
             with pytest.raises(UsageError, match="never taken back"):
                 command.downgrade(config, "base")
         assert differences(database) == []
+
+
+def to_revision(database: Database, revision: str) -> None:
+    with database.writing() as connection:
+        config = Config(attributes={"connection": connection, "secret": SECRET})
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        command.upgrade(config, revision)
+
+
+def test_secrets_of_webhooks_that_were_plain_are_sealed_and_leave_no_trace(tmp_path: Path) -> None:
+    """0002: in the tables, and on SQLite in no page of its files."""
+    with empty(tmp_path) as database:
+        to_revision(database, "0001")
+        secrets = {f"{number:024d}": f"plain-secret-{number:04d}" for number in range(300)} | {"none": None}
+        with database.writing() as connection:
+            connection.execute(text(
+                "INSERT INTO accounts (id, kind, name, key, fullname, admin, suspended, created) "
+                "VALUES (1, 'user', 'ada', 'ada', '', false, false, 0)"
+            ))  # fmt: skip
+            for id, secret in secrets.items():
+                connection.execute(
+                    text(
+                        "INSERT INTO webhooks (id, user_id, url, watched, domains, secret, disabled, day, sent, "
+                        "created) VALUES (:id, 1, 'http://hook.test/', '[]', '[]', :secret, false, 0, 0, 0)"
+                    ),
+                    {"id": id, "secret": secret},
+                )
+            connection.execute(text(
+                "INSERT INTO deliveries (webhook_id, payload, tries, due, created) VALUES ('none', '{}', 0, 0, 0)"
+            ))  # fmt: skip
+        migrations.upgrade(database, SECRET)
+        with database.reading() as connection:
+            sealed = {row.id: row.sealed for row in connection.execute(text("SELECT id, sealed FROM webhooks"))}
+            assert connection.execute(text("SELECT count(*) FROM deliveries")).scalar() == 1
+        for id, secret in secrets.items():
+            opened = sealed[id] and sealing.unseal(SECRET, sealed[id], label=f"webhook {id}")
+            assert opened == secret
+        files = list(tmp_path.glob("hub.sqlite3*"))
+        assert bool(files) is database.is_sqlite
+        assert not [path for path in files if b"plain-secret" in path.read_bytes()]
 
 
 def test_the_revisions_are_one_line(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from world import World, world
 
 from modelcommons.errors import Forbidden, RepoNotFound, Unauthorized
@@ -142,6 +143,27 @@ def test_what_moved_is_told_only_to_those_who_may_see_it(hub: World) -> None:
             moved, none = (hub.ask(who, "GET", path.format(name), headers=headers) for name in ("plan", "none-such"))
             assert (moved.status, moved.body, moved.headers) == (none.status, none.body, none.headers), path
     assert hub.ask("ada", "GET", "/api/models/ada/plan").status == 307
+
+
+def test_what_is_hidden_takes_the_hub_as_many_questions_as_what_is_not_there(hub: World) -> None:
+    """Else the time that an answer takes would tell one from the other."""
+    hub.repo("ada/hidden", private=True)
+    asked: list[str] = []
+    engine = hub.stores.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    for who in ("", "dan"):
+        seen = []
+        for name in ("hidden", "absent"):
+            for path in (
+                f"/api/models/ada/{name}",
+                f"/ada/{name}/resolve/main/a",
+                f"/ada/{name}.git/info/refs?service=git-upload-pack",
+            ):
+                hub.ask(who, "GET", path)  # whatever is remembered is so for both
+                asked.clear()
+                assert hub.ask(who, "GET", path).code == "RepoNotFound"
+                seen.append(list(asked))
+        assert seen[:3] == seen[3:]
 
 
 def test_another_spelling_leads_to_the_right_one(hub: World) -> None:

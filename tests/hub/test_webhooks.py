@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,42 @@ def test_webhooks_are_kept_changed_and_removed(at: World) -> None:
     assert at.ask("ada", "GET", path).status == 404
 
 
+def test_the_database_does_not_hold_the_secret(at: World, listener: Listener) -> None:
+    id = hook(at, "ada", ("model", "ada/news"), secret="correct-horse-battery")
+    at.repo("ada/news")
+    kept = ["correct-horse-battery"]
+    assert at.post("ada", f"/api/settings/webhooks/{id}", {"domains": ["repo"]})["webhook"]["secret"] in kept
+    send(at, listener)
+    assert listener.got[0][1]["x-webhook-secret"] in kept
+    at.post("ada", f"/api/settings/webhooks/{id}", {"secret": "another-horse-battery"})
+    with at.stores.database.reading() as connection:
+        for table in tables.metadata.sorted_tables:
+            rows = str([tuple(row) for row in connection.execute(select(table))])
+            assert "horse-battery" not in rows, table.name
+    for path in at.stores.settings.folder.rglob("*"):
+        assert not path.is_file() or b"horse-battery" not in path.read_bytes(), path
+
+
+def test_without_the_secret_of_the_hub_nothing_is_sent_unsigned(at: World, listener: Listener) -> None:
+    id = hook(at, "ada", ("model", "ada/news"), secret="correct-horse-battery")
+    path = f"/api/settings/webhooks/{id}"
+    at.repo("ada/news")
+    at.app.state.stores = replace(at.stores, secret=bytes(32))
+    assert send(at, listener) == [] and left(at) == 1
+    assert at.get("ada", path)["webhook"]["secret"] is None
+    assert at.post("ada", path, {"secret": "anew"})["webhook"]["secret"] == "anew"
+    at.clock.time += 60
+    assert len(send(at, listener)) == 1 and listener.got[0][1]["x-webhook-secret"] == "anew"
+
+
+def test_a_sealed_secret_is_of_no_use_in_another_webhook(at: World) -> None:
+    first, second = (hook(at, who, ("model", "ada/news"), secret=f"of-{who}") for who in ("ada", "dan"))
+    with at.stores.database.writing() as connection:
+        sealed = select(tables.webhooks.c.sealed).where(tables.webhooks.c.id == first).scalar_subquery()
+        connection.execute(tables.webhooks.update().where(tables.webhooks.c.id == second).values(sealed=sealed))
+    assert at.get("dan", f"/api/settings/webhooks/{second}")["webhook"]["secret"] is None
+
+
 def test_a_webhook_that_cannot_be_is_refused(at: World) -> None:
     changes: list[dict[str, Any]] = [
         {"url": "ftp://hook.test/"},
@@ -191,6 +227,19 @@ def test_a_repository_that_went_tells_only_that(at: World, listener: Listener) -
     opened = repos.open_repo(at.stores, at.principal("ada"), repo_id("model", "ada", "news"), "admin")
     lifecycle.delete_repo(at.stores, opened)
     assert [told["event"] for told in send(at, listener)] == [{"action": "delete", "scope": "repo"}]
+
+
+def test_a_repository_made_since_does_not_answer_for_one_that_went(at: World, listener: Listener) -> None:
+    """SQLite gives the number of a deleted row away again."""
+    hook(at, "dan", ("org", "guild"))
+    accounts.set_member(at.stores, "guild", "dan", "read")
+    repo = at.repo("guild/plans", private=True)
+    at.commit("ada", repo, {"a.txt": b"a"})
+    accounts.set_member(at.stores, "guild", "dan", None)
+    at.clock.time += 1
+    lifecycle.delete_repo(at.stores, at.opened("ada", repo, "admin"))
+    at.repo("guild/news")
+    assert {told["repo"]["name"] for told in send(at, listener)} == {"guild/news"} and left(at) == 0
 
 
 def test_nothing_is_noted_where_webhooks_are_off(tmp_path: Path) -> None:

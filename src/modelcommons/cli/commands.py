@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from modelcommons.cli.hub import hub
+from modelcommons.cli.options import Debug, Json, Quiet
 from modelcommons.cli.output import plain, progress, show, table
 
 # plain help: rich's costs half of the time that `commons --help` may take
@@ -29,9 +30,6 @@ app.add_typer(hub, name="hub")
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as tune.epochs=3.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 
 
 @app.command()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from modelcommons.cli.hub_operations import operations
+from modelcommons.cli.options import Database, Debug, Folder, Json, Quiet, opened_hub
 from modelcommons.cli.output import show, table
-
-if TYPE_CHECKING:
-    from modelcommons.hub.stores import Stores
 
 hub = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True,
@@ -32,11 +29,6 @@ for name, group in (("user", user), ("org", org), ("token", token)):
     hub.add_typer(group, name=name)
 hub.add_typer(operations)
 
-Folder = Annotated[Path | None, typer.Option(help="The hub's folder.", show_default=False)]
-Database = Annotated[str | None, typer.Option(help="postgresql://...; SQLite in the folder if not given.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 User = Annotated[str, typer.Argument(metavar="USER", help="The name of a person.", show_default=False)]
 Org = Annotated[str, typer.Argument(metavar="ORG", help="The name of an organisation.", show_default=False)]
 
@@ -136,8 +128,8 @@ def add_user(
     from modelcommons.hub.actions import accounts
 
     secret = _password(name) if password else None
-    stores = _open(folder, database)
-    made = accounts.create_user(stores, name, password=secret, admin=admin, fullname=fullname, email=email)
+    with opened_hub(folder, database, new=True) as stores:
+        made = accounts.create_user(stores, name, password=secret, admin=admin, fullname=fullname, email=email)
     show(_plain(made), f"Made {made.name}. Next: commons hub token add {made.name}", json)
 
 
@@ -152,7 +144,8 @@ def list_users(
     """
     from modelcommons.hub.actions import accounts
 
-    people = accounts.listing(_open(folder, database), "user")
+    with opened_hub(folder, database) as stores:
+        people = accounts.listing(stores, "user")
     words = [(one.name, "admin" if one.admin else "", "suspended" if one.suspended else "") for one in people]
     show([_plain(one) for one in people], table(words, ("name", "", "")), json)
 
@@ -176,7 +169,8 @@ def suspend_user(
     """
     from modelcommons.hub.actions import accounts
 
-    changed = accounts.set_suspended(_open(folder, database), name, not undo)
+    with opened_hub(folder, database) as stores:
+        changed = accounts.set_suspended(stores, name, not undo)
     show(_plain(changed), f"{changed.name} {'is let in again' if undo else 'can do nothing any more'}.", json)
 
 
@@ -198,8 +192,8 @@ def set_password(
     """
     from modelcommons.hub.actions import accounts
 
-    secret = _password(name)
-    changed = accounts.set_password(_open(folder, database), name, secret)
+    with opened_hub(folder, database) as stores:
+        changed = accounts.set_password(stores, accounts.find(stores, name, "user").name, _password(name))
     show(_plain(changed), f"{changed.name} has a new password.", json)
 
 
@@ -234,7 +228,8 @@ def add_org(
     """
     from modelcommons.hub.actions import accounts
 
-    made = accounts.create_org(_open(folder, database), name, admin=admin, fullname=fullname)
+    with opened_hub(folder, database) as stores:
+        made = accounts.create_org(stores, name, admin=admin, fullname=fullname)
     show(_plain(made), f"Made {made.name}. Next: commons hub org member {made.name} NAME write", json)
 
 
@@ -249,9 +244,8 @@ def list_orgs(
     """
     from modelcommons.hub.actions import accounts
 
-    stores = _open(folder, database)
-    orgs = accounts.listing(stores, "org")
-    with stores.database.reading() as connection:
+    with opened_hub(folder, database) as stores, stores.database.reading() as connection:
+        orgs = accounts.listing(stores, "org")
         people = {one.name: dict(accounts.people(connection, one.id)) for one in orgs}
     value = [{**_plain(one), "members": people[one.name]} for one in orgs]
     rows = [(name, ", ".join(f"{who} ({role})" for who, role in inside.items())) for name, inside in people.items()]
@@ -279,7 +273,9 @@ def set_member(
     """
     from modelcommons.hub.actions import accounts
 
-    accounts.set_member(_open(folder, database), name, person, None if role == "none" else accounts.role(role))
+    wanted = None if role == "none" else accounts.role(role)
+    with opened_hub(folder, database) as stores:
+        accounts.set_member(stores, name, person, wanted)
     show({"org": name, "user": person, "role": role}, f"{person} in {name}: {role}.", json)
 
 
@@ -311,10 +307,10 @@ def add_token(
     """
     from modelcommons.hub.actions import accounts
 
-    stores = _open(folder, database)
     scopes = [accounts.scope(*each.rpartition("=")[::2]) for each in repo or ()]
-    expires = None if days is None else stores.now() + days * 86_400
-    made = accounts.create_token(stores, owner, name, accounts.token_role(role), scopes=scopes, expires=expires)
+    with opened_hub(folder, database) as stores:
+        expires = None if days is None else stores.now() + days * 86_400
+        made = accounts.create_token(stores, owner, name, accounts.token_role(role), scopes=scopes, expires=expires)
     show({"user": owner, "name": name, "role": role, "token": made}, made, json)
 
 
@@ -334,7 +330,8 @@ def list_tokens(
     """
     from modelcommons.hub.actions import accounts
 
-    known = accounts.list_tokens(_open(folder, database), owner)
+    with opened_hub(folder, database) as stores:
+        known = accounts.list_tokens(stores, owner)
     rows = [(one.name, one.role, _day(one.created), _day(one.used), _day(one.expires)) for one in known]
     show(known, table(rows, ("name", "role", "made", "last used", "expires")), json)
 
@@ -362,16 +359,9 @@ def revoke_token(
     """
     from modelcommons.hub.actions import accounts
 
-    accounts.revoke_token(_open(folder, database), owner, name)
+    with opened_hub(folder, database) as stores:
+        accounts.revoke_token(stores, owner, name)
     show({"user": owner, "name": name}, f"The token {name} of {owner} opens nothing any more.", json)
-
-
-def _open(folder: Path | None, database: str | None) -> Stores:
-    """The hub that the options and the environment name."""
-    from modelcommons.hub.settings import load
-    from modelcommons.hub.stores import open_stores
-
-    return open_stores(load(folder=folder, database=database))
 
 
 def _plain(account: Any) -> dict[str, Any]:

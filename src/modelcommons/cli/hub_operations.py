@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from modelcommons.cli.options import Database, Debug, Folder, Json, Quiet, opened_hub
 from modelcommons.cli.output import progress, show, table
-
-if TYPE_CHECKING:
-    from modelcommons.hub.stores import Stores
 
 operations = typer.Typer(rich_markup_mode=None)
 
-Folder = Annotated[Path | None, typer.Option(help="The hub's folder.", show_default=False)]
-Database = Annotated[str | None, typer.Option(help="postgresql://...; SQLite in the folder if not given.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 New = Annotated[Path, typer.Argument(metavar="PATH", help="A path where nothing is yet.", show_default=False)]
 
 
@@ -42,12 +35,8 @@ def fsck(
     """
     from modelcommons.hub.actions.fsck import check
 
-    stores = _open(folder, database)
-    try:
-        with progress(quiet) as told:
-            report = check(stores, content=not sizes, tell=_teller(told, "fsck"))
-    finally:
-        stores.database.close()
+    with opened_hub(folder, database) as stores, progress(quiet) as told:
+        report = check(stores, content=not sizes, tell=_teller(told, "fsck"))
     rate = report.num_bytes / max(report.seconds, 1e-9) / 1e6
     value = {
         "sound": not report.lost,
@@ -61,7 +50,7 @@ def fsck(
     verdict = f"{len(report.lost)} damaged or missing" if report.lost else "Sound"
     unused = f", {len(report.unused)} unused" if report.unused else ""
     lines.append(
-        f"{verdict}{unused}: {report.num_objects:,} objects, {report.num_bytes / 1e6:,.1f} MB, {rate:,.0f} MB/s."
+        f"{verdict}{unused}: {report.num_objects:,} objects, {report.num_bytes / 1e6:,.1f} MB read, {rate:,.0f} MB/s."
     )
     show(value, "\n".join(lines), json)
     if report.lost:
@@ -87,11 +76,8 @@ def gc(
     """
     from modelcommons.hub.actions.gc import collect
 
-    stores = _open(folder, database)
-    try:
+    with opened_hub(folder, database) as stores:
         done = collect(stores, dry_run=dry_run)
-    finally:
-        stores.database.close()
     kinds = sorted(+done.condemned | +done.removed)
     rows = [(kind, str(done.condemned[kind]), str(done.removed[kind])) for kind in kinds]
     would = "would be " if dry_run else ""
@@ -152,12 +138,8 @@ def export(
 
 
 def _out(make: Any, path: Path, folder: Path | None, database: str | None, json: bool, quiet: bool) -> None:
-    stores = _open(folder, database)
-    try:
-        with progress(quiet) as told:
-            made = make(stores, path, tell=_teller(told, "backup"))
-    finally:
-        stores.database.close()
+    with opened_hub(folder, database) as stores, progress(quiet) as told:
+        made = make(stores, path, tell=_teller(told, "backup"))
     how = ", linked to the hub's own: copy the folder to another disk" if made.linked and made.num_blobs else ""
     words = f"Wrote {made.path}: {made.num_blobs:,} blobs, {made.num_bytes / 1e6:,.1f} MB{how}."
     show(made, f"{words} Try it: commons hub restore {made.path} --folder NEW", json)
@@ -185,21 +167,9 @@ def restore(
     with progress(quiet) as told:
         report = restore(path, load(folder=folder, database=database), tell=_teller(told, "restore"))
     value = {"folder": folder, "num_objects": report.num_objects, "num_bytes": report.num_bytes}
-    words = f"{report.num_objects:,} objects, {report.num_bytes / 1e6:,.1f} MB, all sound."
+    words = f"{report.num_objects:,} objects, {report.num_bytes / 1e6:,.1f} MB read, all sound."
     show(value, f"{words} Next: commons hub serve --folder {folder}", json)
 
 
 def _teller(told: Any, stage: str) -> Callable[[str], None]:
     return lambda line: told.line(stage, line)
-
-
-def _open(folder: Path | None, database: str | None) -> Stores:
-    """The hub that the options and the environment name; one that is not there is not made."""
-    from modelcommons.errors import UsageError
-    from modelcommons.hub.settings import load
-    from modelcommons.hub.stores import open_stores
-
-    settings = load(folder=folder, database=database)
-    if not settings.folder.is_dir():
-        raise UsageError(f"There is no hub in {settings.folder}. Name its folder: --folder hub.")
-    return open_stores(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ UNWELL = frozenset({
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOTADB,
 })  # fmt: skip
+ASK_S = 10  # how long a server that was lost may take until it says what became of a transaction
 WRITERS = 0x636F6D6D6F6E73  # PostgreSQL: number of the lock that writers share
 
 
@@ -86,15 +88,43 @@ class Database:
 
     @contextmanager
     def _transaction(self, lock: str) -> Iterator[Connection]:
-        with (
-            _failures(),
-            self._waiting(),
-            self.engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
-            if not self.is_sqlite:  # there a writer is alone by itself
-                connection.exec_driver_sql(f"SELECT {lock}({WRITERS})")
-            yield connection
+        number, ready = "", False
+        try:
+            with (
+                _failures(),
+                self._waiting(),
+                self.engine.connect().execution_options(writes=True) as connection,
+                connection.begin(),
+            ):
+                if not self.is_sqlite:  # there a writer is alone by itself
+                    number = str(connection.exec_driver_sql(f"SELECT pg_current_xact_id(), {lock}({WRITERS})").scalar())
+                yield connection
+                ready = True
+        except StoreFailed:
+            # the server was lost between COMMIT and its answer: only it knows
+            if not (number and ready and self._is_done(number)):
+                raise
+
+    def _is_done(self, number: str) -> bool:
+        """Whether a transaction of PostgreSQL was committed; waits for a server that starts again.
+
+        Raises:
+            StoreFailed: nobody can say.
+        """
+        until = time.monotonic() + ASK_S
+        while time.monotonic() < until:
+            try:
+                with self.engine.connect() as connection:
+                    state = connection.exec_driver_sql("SELECT pg_xact_status(%s::xid8)", (number,)).scalar()
+            except (DBAPIError, NoConnection):
+                state = None
+            if state in ("committed", "aborted"):
+                return bool(state == "committed")
+            time.sleep(0.2)
+        raise StoreFailed(
+            "The hub's database did not answer at the very end: the request may have been done or not. "
+            "Look before you send it again."
+        )
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -108,6 +138,19 @@ class Database:
             yield
         finally:
             self._turn.release()
+
+    def rewrite(self) -> None:
+        """On SQLite, writes the file anew: what is deleted stays legible in its free pages, and in its log, until then.
+
+        PostgreSQL does the like by itself, with time (autovacuum).
+        """
+        if not self.is_sqlite:
+            return
+        with _failures(), self._waiting(), self.engine.connect() as connection:
+            plain = connection.connection.cursor()  # neither may stand in a transaction
+            plain.execute("VACUUM")
+            plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            plain.close()
 
     def close(self) -> None:
         self.engine.dispose()

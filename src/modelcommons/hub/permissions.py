@@ -71,7 +71,8 @@ def check(ability: Ability, who: Principal, repo: Repo, role: Role | None, *, on
     """Passes when `who`, whose role in the repository's owner is `role`, may do it.
 
     Args:
-        on_list: the person's access request for this gated repository was accepted.
+        on_list: the person's access request for this gated repository was accepted; that lets in no token which is for
+            other repositories.
 
     Raises:
         RepoNotFound: they may not even know of it.
@@ -93,10 +94,11 @@ def check(ability: Ability, who: Principal, repo: Repo, role: Role | None, *, on
         raise Forbidden(f"This needs a token that may write to {repo.rid}.")
     if not public_is_enough and RANK[role] < RANK[needed]:
         raise Forbidden(f"This needs the role {needed} in {repo.rid.owner}.")
-    if ability == "content" and repo.gated and RANK[role] < RANK["read"] and not on_list:
+    admitted = on_list and (who.scopes is None or _scope(who, repo) is not None)
+    if ability == "content" and repo.gated and RANK[role] < RANK["read"] and not admitted:
         raise Gated(
             f"Access to {repo.rid.kind} {repo.rid} is restricted and you are not in the authorized list. "
-            f"Visit the repository to ask for access."
+            f"Ask for it: POST /api/{repo.rid.kind}s/{repo.rid}/ask-access, with your token."
         )
 
 

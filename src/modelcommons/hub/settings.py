@@ -17,6 +17,7 @@ LEVELS = ("debug", "info", "warning", "error")
 RANGES: dict[str, tuple[float, float]] = {
     "port": (0, 65_535), "workers": (1, 64), "header_s": (0.1, 3600), "idle_s": (0.1, 3600), "stop_s": (1, 3600),
     "regular_bytes": (0, 64 << 20), "body_bytes": (1 << 10, 1 << 40), "file_bytes": (1, 1 << 50),
+    "part_bytes": (0, 4 << 30),
     "grace_days": (1 / 24, 3650),  # what was uploaded a moment ago may be about to be named
 }  # fmt: skip
 
@@ -49,7 +50,7 @@ class Settings:
     secret: str = field(
         default="",
         metadata={
-            "help": "64 hexadecimal digits that sign tickets, the same on all machines; empty: made, in the folder.",
+            "help": "64 hexadecimal digits that sign and seal, the same on all machines; empty: made, in the folder.",
             "secret": True,
         },
     )
@@ -69,6 +70,10 @@ class Settings:
     )
     body_bytes: int = field(default=256 << 20, metadata={"help": "Largest body of a commit."})
     file_bytes: int = field(default=500 * 10**9, metadata={"help": "Largest file."})
+    part_bytes: int = field(
+        default=0,
+        metadata={"help": "Largest request of an LFS upload, as a proxy allows it, from clients that can; 0: 4 GiB."},
+    )
     header_s: float = field(default=5.0, metadata={"help": "Seconds a client may take to send the head of a request."})
     idle_s: float = field(default=30.0, metadata={"help": "Seconds a client may take between two pieces of a body."})
     stop_s: float = field(

@@ -21,7 +21,7 @@ from modelcommons.hub.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Database, bytes, the secret that signs tickets, and the clock."""
+    """Database, bytes, the secret that signs and seals, and the clock."""
 
     settings: Settings
     database: Database
@@ -36,13 +36,14 @@ def open_stores(settings: Settings, now: Callable[[], float] = time.time) -> Sto
     folder = settings.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)  # passwords' hashes and private files lie in it
+    secret = _secret(settings)
     database = connect(settings.database, folder)
-    migrations.upgrade(database)
-    return Stores(settings, database, open_blobs(settings), _secret(settings), now)
+    migrations.upgrade(database, secret)
+    return Stores(settings, database, open_blobs(settings), secret, now)
 
 
 def _secret(settings: Settings) -> bytes:
-    """32 bytes that sign tickets: as they were set, or made once and kept in the folder."""
+    """32 bytes that sign tickets and seal webhooks' secrets: as they were set, or made once and kept in the folder."""
     if settings.secret:
         if not re.fullmatch(r"[0-9a-f]{64}", settings.secret):
             raise UsageError("Expected the setting `secret` to be 64 hexadecimal digits: openssl rand -hex 32.")
@@ -51,10 +52,15 @@ def _secret(settings: Settings) -> bytes:
     if not path.exists():
         _write_once(path, secrets.token_bytes(32))
     if path.stat().st_mode & 0o077:
-        raise UsageError(f"{path} can be read by others, who could sign tickets with it. Run: chmod 600 {path}")
+        raise UsageError(
+            f"{path} can be read by others, who could sign tickets with it, and unseal. Run: chmod 600 {path}"
+        )
     kept = path.read_bytes()
     if len(kept) != 32:
-        raise UsageError(f"Expected 32 bytes in {path}, got {len(kept)}. Restore it, or delete it to have a new one.")
+        raise UsageError(
+            f"Expected 32 bytes in {path}, got {len(kept)}. Restore it from a backup; without it, delete it to have a "
+            "new one, and let people set the secrets of their webhooks again."
+        )
     return kept
 
 

@@ -270,7 +270,7 @@ webhooks = Table(
     Column("url", String, nullable=False),
     Column("watched", JSON, nullable=False),  # [{"type": "model", "name": "ada/news"}]
     Column("domains", JSON, nullable=False),  # ["repo", "discussion"]
-    Column("secret", String),
+    Column("sealed", String),  # what the hub signs with, as sealing.seal leaves it
     Column("disabled", Boolean, nullable=False, default=False),
     Column("day", Integer, nullable=False, default=0),  # since 1970; what was sent on it counts towards a limit
     Column("sent", Integer, nullable=False, default=0),

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from checks import ENDPOINT, TOKENS, WORK, api, fresh, main
+from checks import ENDPOINT, TOKENS, WORK, api, cutting, fresh, main
 from huggingface_hub import CommitOperationAdd
 
 ENVIRONMENT = os.environ | {
@@ -28,8 +28,8 @@ def git(*words: str | Path, at: Path = WORK, fine: bool = True) -> str:
     return done.stdout.strip() + ("" if fine else done.stderr)
 
 
-def address(repo: str, who: str = "ada") -> str:
-    parts = urlsplit(ENDPOINT)
+def address(repo: str, who: str = "ada", at: str = ENDPOINT) -> str:
+    parts = urlsplit(at)
     door = "" if who == "nobody" else f"{who.replace('reader', 'ada')}:{TOKENS[who]}@"
     return f"{parts.scheme}://{door}{parts.netloc}/{repo}"
 
@@ -122,6 +122,17 @@ def check_large_files_both_ways() -> None:
     [info] = api().get_paths_info(repo, ["git.weights"])
     assert info.lfs and info.size == len(LARGE)
     assert (clone(repo, "large-again") / "git.weights").read_bytes() == LARGE[::-1]
+
+
+def check_git_lfs_goes_on_where_it_was_cut() -> None:
+    repo = fresh()
+    api().upload_file(path_or_fileobj=LARGE, path_in_repo="long.bin", repo_id=repo)
+    with cutting(2_000_000, times=1) as proxy:
+        git("clone", "-q", address(repo, at=proxy.address), "lfs-cut")
+        git("lfs", "install", "--local", at=WORK / "lfs-cut")
+        git("lfs", "pull", at=WORK / "lfs-cut")
+    assert (WORK / "lfs-cut" / "long.bin").read_bytes() == LARGE
+    assert proxy.ranges() and not proxy.times, proxy.heads
 
 
 def check_a_pointer_to_bytes_that_were_not_sent_is_refused() -> None:

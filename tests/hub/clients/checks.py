@@ -12,11 +12,15 @@ import http.client
 import inspect
 import json
 import os
+import re
+import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -119,6 +123,89 @@ def ask(
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
     finally:
         connection.close()
+
+
+@dataclass
+class Proxy:
+    """What stands between a client and the hub, on loopback, and breaks answers off."""
+
+    after: int  # bytes of one connection's answers
+    times: int  # how often that happens; afterwards all passes
+    hold: bool = False  # break off by silence, not by an end
+    address: str = ""
+    heads: list[bytes] = field(default_factory=list)  # of the requests that came through
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def ranges(self) -> list[int]:
+        """Where the requests that did not begin at the beginning of the file began."""
+        found = (re.search(rb"\r\nrange: bytes=(\d+)-", head, re.IGNORECASE) for head in self.heads)
+        return [int(one[1]) for one in found if one and int(one[1])]
+
+    def accept(self, listener: socket.socket) -> None:
+        parts = urlsplit(ENDPOINT)
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return  # closed
+            far = socket.create_connection((str(parts.hostname), parts.port or 80))
+            for which, one, other in ((self.ask, near, far), (self.answer, far, near)):
+                threading.Thread(target=which, args=(one, other), daemon=True).start()
+
+    def ask(self, near: socket.socket, far: socket.socket) -> None:
+        with _ended(near, far):
+            while piece := near.recv(1 << 16):
+                if b" HTTP/1.1\r\n" in piece:
+                    self.heads.append(piece)
+                far.sendall(piece)
+
+    def answer(self, far: socket.socket, near: socket.socket) -> None:
+        sent = 0
+        with _ended(near, far):
+            while piece := far.recv(1 << 16):
+                sent += len(piece)
+                if self.times and sent > self.after:
+                    self.times -= 1
+                    if self.hold:
+                        self.over.wait()
+                    return
+                near.sendall(piece)
+
+
+@contextmanager
+def _ended(*both: socket.socket) -> Iterator[None]:
+    """However one direction ends, the other one does too; orderly, as a server ends that is stopped."""
+    try:
+        with suppress(OSError):
+            yield
+    finally:
+        for one in both:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def cutting(after: int, times: int, *, hold: bool = False) -> Iterator[Proxy]:
+    """A proxy that breaks off `times` answers after so many bytes."""
+    proxy = Proxy(after, times, hold)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy.address = f"http://localhost:{listener.getsockname()[1]}"
+        threading.Thread(target=proxy.accept, args=(listener,), daemon=True).start()
+        try:
+            yield proxy
+        finally:
+            proxy.over.set()
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # else `accept` would go on waiting
+
+
+def until(seen: Callable[[], bool], what: str) -> None:
+    """Waits up to a minute."""
+    for _ in range(600):
+        if seen():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"this was waited for in vain: {what}")
 
 
 def main() -> None:

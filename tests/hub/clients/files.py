@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import os
 import random
 import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-from checks import ENDPOINT, TOKENS, WORK, api, ask, fresh, main, needs, raises, refused
+from checks import ENDPOINT, TOKENS, WORK, Proxy, Skip, api, ask, cutting, fresh, main, needs, raises, refused, until
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationCopy,
     CommitOperationDelete,
     HfApi,
+    file_download,
     get_hf_file_metadata,
     hf_hub_url,
     try_to_load_from_cache,
@@ -87,11 +92,71 @@ def check_a_file_object_goes_by_lfs() -> None:
 
 
 def check_a_large_file_object_in_parts() -> None:
+    """This hub was set to take 20 MB at once: two parts, each with its ETag, then what puts them together."""
     repo, data = fresh(), noise(24 * MB, 4)
-    (WORK / "parts.bin").write_bytes(data)
-    with open(WORK / "parts.bin", "rb") as file:
-        api().upload_file(path_or_fileobj=file, path_in_repo="parts.bin", repo_id=repo)
+    with cutting(1 << 40, times=0) as proxy:
+        HfApi(endpoint=proxy.address, token=api().token).upload_file(
+            path_or_fileobj=io.BytesIO(data), path_in_repo="parts.bin", repo_id=repo
+        )
+    sent = [head.split(b"?")[0].decode() for head in proxy.heads if b" /api/lfs/" in head]
+    assert sent == ["PUT /api/lfs/parts"] * 2 + ["POST /api/lfs/complete", "POST /api/lfs/verify"], sent
     assert back(repo, "parts.bin") == data
+
+
+def check_a_space_has_files_too() -> None:
+    repo, data = fresh("space"), noise(2 * MB, 22)
+    kind = {"repo_type": "space"}
+    done = api().create_commit(
+        repo, [CommitOperationAdd("app.py", b"print()"), CommitOperationAdd("l.bin", data)], commit_message="x", **kind
+    )
+    api().upload_file(path_or_fileobj=io.BytesIO(data[::-1]), path_in_repo="object.bin", repo_id=repo, **kind)
+    for path, expected in (("app.py", b"print()"), ("l.bin", data), ("object.bin", data[::-1])):
+        assert back(repo, path, **kind) == expected, path
+    meta = get_hf_file_metadata(hf_hub_url(repo, "l.bin", revision=done.oid, **kind))
+    assert (meta.etag, meta.size, meta.commit_hash) == (hashlib.sha256(data).hexdigest(), len(data), done.oid), meta
+    there = Path(api().snapshot_download(repo, local_dir=WORK / "space", **kind))
+    assert (there / "object.bin").read_bytes() == data[::-1]
+    assert {one.path for one in api().list_repo_tree(repo, **kind)} >= {"app.py", "l.bin", "object.bin"}
+
+
+def check_the_large_files_of_a_repository_are_listed_and_deleted() -> None:
+    repo, data = fresh(), noise(2 * MB, 23)
+    api().create_commit(
+        repo, [CommitOperationAdd("gone.bin", data), CommitOperationAdd("kept.bin", data[::-1])], commit_message="x"
+    )
+    found = {one.filename: one for one in api().list_lfs_files(repo)}
+    assert set(found) == {"gone.bin", "kept.bin"} and found["gone.bin"].size == len(data), found
+    assert found["gone.bin"].file_oid == hashlib.sha256(data).hexdigest()
+    for who in ("ben", "dan"):
+        with refused(status=403):
+            list(api(who).list_lfs_files(repo))
+        with refused(status=403):
+            api(who).permanently_delete_lfs_files(repo, [found["gone.bin"]])
+    api().permanently_delete_lfs_files(repo, [found["gone.bin"]])
+    assert [one.filename for one in api().list_lfs_files(repo)] == ["kept.bin"]
+    assert "gone.bin" not in api().list_repo_files(repo) and back(repo, "kept.bin") == data[::-1]
+
+
+def check_tokens_of_xet() -> None:
+    """In the body for hf_xet, in headers for huggingface_hub; the revision may be the word None."""
+    repo, data = fresh(), noise(2 * MB, 24)
+    api().upload_file(path_or_fileobj=data, path_in_repo="l.bin", repo_id=repo)
+    for path, who in (
+        ("write-token/main", "ada"), ("write-token/None?create_pr=1", "dan"), ("write-token/refs%2Fpr%2F1", "dan"),
+        ("read-token/main", "dan"), ("read-token/main", "nobody"),
+    ):  # fmt: skip
+        answer = ask("GET", f"/api/models/{repo}/xet-{path}", who=who)
+        assert answer.status == 200, (path, who, answer)
+        body, headers = answer.json(), answer.headers
+        assert body["casUrl"] == headers["x-xet-cas-url"] == ENDPOINT, (path, answer)
+        assert body["accessToken"] == headers["x-xet-access-token"] and body["accessToken"], (path, answer)
+        assert body["exp"] == int(headers["x-xet-token-expiration"]) > time.time(), (path, answer)
+    for who, status in (("dan", 403), ("reader", 403), ("nobody", 401)):
+        assert ask("GET", f"/api/models/{repo}/xet-write-token/main", who=who).status == status, who
+    secret = fresh(number=2, private=True)
+    for who, status in (("dan", 404), ("nobody", 401)):
+        for token in ("xet-read-token/main", "xet-write-token/main"):
+            assert ask("GET", f"/api/models/{secret}/{token}", who=who).status == status, (who, token)
 
 
 def check_the_same_large_bytes_in_two_repositories() -> None:
@@ -186,6 +251,20 @@ def check_many_operations_in_one_commit() -> None:
     assert back(repo, "copies/large.bin") == large and back(repo, "copies/keep.txt") == b"keep"
 
 
+def check_a_large_file_is_copied_from_another_repository() -> None:
+    source, target, data = fresh(), fresh(number=2), noise(3 * MB, 21)
+    api().upload_file(path_or_fileobj=data, path_in_repo="large.bin", repo_id=source)
+    if not api().get_paths_info(source, "large.bin")[0].xet_hash:
+        raise Skip("this version uploads by LFS, and copies only what came by Xet")
+    api().upload_file(path_or_fileobj=b"small", path_in_repo="small.txt", repo_id=source)
+    operations = [
+        CommitOperationCopy(name, f"copies/{name}", src_repo_id=source, src_repo_type="model")
+        for name in ("large.bin", "small.txt")
+    ]
+    api().create_commit(target, operations, commit_message="Copy")
+    assert back(target, "copies/large.bin") == data and back(target, "copies/small.txt") == b"small"
+
+
 def check_delete_file_folder_and_patterns() -> None:
     repo = fresh()
     names = ["a.txt", "b.txt", "d/1.txt", "d/e/2.txt", "p/x.log", "p/y.log", "p/z.txt"]
@@ -274,6 +353,69 @@ def check_an_absent_file_is_remembered() -> None:
     with raises(RepositoryNotFoundError):
         api("nobody").hf_hub_download("ada/no-such-repository", "x")
     assert not api().file_exists(repo, "nothing.json") and api().file_exists(repo, ".gitattributes")
+
+
+# The client hands on what it has of a file in pieces of 10 MiB, and knows of nothing that came after the last of them:
+# a file that is cut earlier begins anew, without Range
+PIECE = 10 << 20
+
+
+def fetching(proxy: Proxy, repo: str, home: str, **environment: str) -> subprocess.Popen[str]:
+    """Another process of the client that downloads `long.bin` through the proxy, and prints where it lies."""
+    words = "import sys; from huggingface_hub import hf_hub_download; print(hf_hub_download(sys.argv[1], 'long.bin'))"
+    return subprocess.Popen(
+        [sys.executable, "-c", words, repo], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"HF_ENDPOINT": proxy.address, "HF_HOME": str(WORK / home)} | environment,
+    )  # fmt: skip
+
+
+def fetched(process: subprocess.Popen[str]) -> bytes:
+    printed, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said[-3000:]
+    return Path(printed.strip().splitlines()[-1]).read_bytes()
+
+
+def check_a_download_goes_on_where_it_fell_silent() -> None:
+    repo, data = fresh(), noise(2 * PIECE + 3 * MB, 13)
+    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
+    with cutting(PIECE + MB, times=1, hold=True) as proxy:
+        plain = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "3"}
+        assert fetched(fetching(proxy, repo, "silent", **plain)) == data
+    # a set: on a slow machine three seconds may pass a second time
+    assert set(proxy.ranges()) == {PIECE} and not proxy.times, proxy.heads
+
+
+def check_a_download_goes_on_where_it_was_cut() -> None:
+    if "RemoteProtocolError" not in inspect.getsource(file_download):
+        raise Skip("this version gives up where an answer ends early, and goes on after silence only")
+    repo, data = fresh(), noise(2 * PIECE + 3 * MB, 21)
+    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
+    with cutting(PIECE + MB, times=2) as proxy:
+        assert fetched(fetching(proxy, repo, "cut", HF_HUB_DISABLE_XET="1")) == data
+    assert proxy.ranges() == [PIECE, 2 * PIECE] and not proxy.times, proxy.heads
+
+
+def check_a_download_by_xet_goes_on_when_it_was_cut() -> None:
+    repo, data = fresh(), noise(2 * PIECE + 3 * MB, 19)
+    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
+    if "x-xet-hash" not in ask("HEAD", f"/{repo}/resolve/main/long.bin").headers:
+        raise Skip("this version sends by LFS, and what came so is fetched plainly")
+    with cutting(4 * MB, times=1) as proxy:
+        assert fetched(fetching(proxy, repo, "cut-xet")) == data
+    assert not proxy.times, "nothing was cut"
+
+
+def check_a_download_whose_process_was_killed_is_whole_the_next_time() -> None:
+    """It begins anew: since huggingface_hub's change 4228 what it has not finished bears a name that no other finds."""
+    repo, data = fresh(), noise(2 * PIECE + 3 * MB, 20)
+    api().upload_file(path_or_fileobj=data, path_in_repo="long.bin", repo_id=repo)
+    blobs = WORK / "killed" / "hub" / f"models--{repo.replace('/', '--')}" / "blobs"
+    with cutting(PIECE + MB, times=1, hold=True) as proxy:
+        process = fetching(proxy, repo, "killed", HF_HUB_DISABLE_XET="1")
+        until(lambda: any(one.stat().st_size >= PIECE for one in blobs.glob("*.incomplete")), "a piece on disk")
+        process.kill()
+        process.communicate()
+        assert fetched(fetching(proxy, repo, "killed", HF_HUB_DISABLE_XET="1")) == data
 
 
 def check_ranges() -> None:
@@ -410,8 +552,12 @@ def check_lfs_by_hand() -> None:
     wrong = ask("PUT", path, data[:-1] + b"?", who="nobody")
     assert 400 <= wrong.status < 500, wrong
     assert ask("PUT", path + "x", data, who="nobody").status in (401, 403, 404), "a ticket was changed, and taken"
+    verify = answer.json()["objects"][0]["actions"]["verify"]["href"].removeprefix(ENDPOINT)
+    assert ask("POST", verify, {"oid": sha256, "size": len(data)}).status == 404, "nothing was sent yet"
     right = ask("PUT", path, data, who="nobody")
     assert right.status == 200, right
+    assert ask("POST", verify, {"oid": sha256, "size": len(data)}).status == 200
+    assert ask("POST", verify, {"oid": sha256, "size": 1}).status == 404
     answer = ask("POST", f"/{repo}.git/info/lfs/objects/batch", batch, headers=headers)
     assert not answer.json()["objects"][0].get("actions", {}).get("upload"), "it is there already"
     secret = fresh(number=2, private=True)

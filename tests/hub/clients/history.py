@@ -104,6 +104,12 @@ def check_super_squash() -> None:
     assert len(api().list_repo_commits(repo, revision="before")) == 6
     with refused(status=403):
         api("dan").super_squash_history(repo)
+    pull = api("dan").upload_file(path_or_fileobj=b"1", path_in_repo="p.txt", repo_id=repo, create_pr=True)
+    api("dan").upload_file(path_or_fileobj=b"2", path_in_repo="p.txt", repo_id=repo, revision=pull.pr_revision)
+    api().super_squash_history(repo, branch=pull.pr_revision, commit_message="One proposal")
+    newest = api().list_repo_commits(repo, revision=pull.pr_revision)[0]
+    assert newest.title == "One proposal" and api().list_repo_commits(repo)[0].title == "All in one"
+    assert text(repo, "p.txt", pull.pr_revision) == "2" and text(repo, "0.txt", pull.pr_revision) == "changed"
 
 
 def check_tree() -> None:
@@ -182,8 +188,7 @@ def check_a_proposal_by_create_pr() -> None:
     assert details.is_pull_request and details.title == "Better words" and details.author == "dan"
     assert [event.summary for event in details.events if event.type == "commit"][:1] == ["Better words"]
     assert "+proposed" in (details.diff or "") and "-theirs" in (details.diff or "")
-    if details.status == "draft":
-        api("dan").change_discussion_status(repo, done.pr_num, "open")
+    assert details.status == "open", details.status
     with refused(status=403):
         api("dan").merge_pull_request(repo, done.pr_num)
     api().merge_pull_request(repo, done.pr_num, comment="Thank you")
@@ -220,8 +225,7 @@ def check_a_proposal_that_conflicts() -> None:
     put(repo, "a.txt", "ada\n")
     details = api().get_discussion_details(repo, done.pr_num)
     assert details.conflicting_files in (["a.txt"], True), details.conflicting_files
-    if details.status == "draft":
-        api("dan").change_discussion_status(repo, done.pr_num, "open")
+    assert details.status == "open", details.status
     with refused():
         api().merge_pull_request(repo, done.pr_num)
     assert text(repo, "a.txt") == "ada\n"

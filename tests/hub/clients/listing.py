@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
+import struct
 from itertools import islice
 
 from checks import ENDPOINT, TOKENS, api, ask, main, raises, refused
@@ -38,6 +40,15 @@ def shelf() -> None:
         card = f"---\nlanguage: [{language}]\ntask_categories: [text-classification]\nsize_categories: [n<1K]\n---\n"
         api().upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=repo, repo_type="dataset")
     api().create_repo("guild/shelf-space", repo_type="space", space_sdk="static")
+    card = "---\nsdk: static\nmodels: [guild/shelf-0]\ndatasets: [guild/shelf-data-0]\n---\n"
+    space = {"repo_id": "guild/shelf-space", "repo_type": "space"}
+    api().upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", **space)
+    api().create_repo("guild/shelf-alone", repo_type="space", space_sdk="static")
+    header = json.dumps({"a": {"dtype": "F32", "shape": [50, 100], "data_offsets": [0, 20_000]}}).encode()
+    weights = struct.pack("<Q", len(header)) + header + bytes(20_000)
+    api().upload_file(path_or_fileobj=weights, path_in_repo="model.safetensors", repo_id="guild/shelf-3")
+    config = b'{"architectures": ["BertModel"], "model_type": "bert"}'
+    api().upload_file(path_or_fileobj=config, path_in_repo="config.json", repo_id="guild/shelf-3")
     for who in ("ada", "ben"):
         ask("POST", "/api/models/guild/shelf-2/like", who=who)
     ask("POST", "/api/models/guild/shelf-4/like", who="ada")
@@ -91,7 +102,34 @@ def check_data_sets_and_spaces() -> None:
     assert names(find(language="fr")) == {"shelf-data-1"}
     assert names(find(task_categories="text-classification", language="en")) == {"shelf-data-0"}
     assert names(find(filter="size_categories:n<1K")) == {"shelf-data-0", "shelf-data-1", "shelf-data-2"}
-    assert names(api().list_spaces(author="guild")) == {"shelf-space"}
+    assert names(find(filter="format:parquet")) == names(find(benchmark=True)) == set()
+    spaces = functools.partial(api().list_spaces, author="guild")
+    assert names(spaces()) == {"shelf-space", "shelf-alone"}
+    assert names(spaces(models="guild/shelf-0")) == names(spaces(datasets=["guild/shelf-data-0"])) == {"shelf-space"}
+    assert names(spaces(models="guild/shelf-1")) == set()
+    assert names(spaces(linked=True)) == {"shelf-space"}
+
+
+def check_by_size_configuration_and_who_runs_it() -> None:
+    shelf()
+    assert api().model_info("guild/shelf-3").safetensors.total == 5000  # type: ignore[union-attr]
+    find = functools.partial(api().list_models, author="guild", search="shelf")
+    assert names(find(num_parameters="min:4K,max:6K")) == {"shelf-3"}
+    assert names(find(num_parameters="min:6K")) == set()
+    [found] = api().list_models(search="guild/shelf-3", fetch_config=True)
+    assert found.config and found.config["model_type"] == "bert", found.config
+    assert names(find(inference="warm")) == names(find(inference_provider="all")) == set(), "nothing is run here"
+    with refused(status=400, says="applications"):
+        list(find(apps="ollama"))
+
+
+def check_words_that_tag() -> None:
+    shelf()
+    models, data = api().get_model_tags(), api().get_dataset_tags()
+    assert "transformers" in {tag["id"] for tag in models["library"]}, models
+    assert "text-classification" in {tag["id"] for tag in models["pipeline_tag"]}, models
+    assert "license:mit" in {tag["id"] for tag in models["license"]}, models
+    assert "language:fr" in {tag["id"] for tag in data["language"]}, data
 
 
 def check_order() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
-from checks import ENDPOINT, TOKENS, Skip, api, ask, fresh, main, needs, raises, refused
-from huggingface_hub import HfApi, ModelCard
+from checks import ENDPOINT, TOKENS, Skip, api, ask, cutting, fresh, main, needs, raises, refused
+from huggingface_hub import HfApi, ModelCard, hf_api
 from huggingface_hub.errors import BadRequestError, RepositoryNotFoundError, RevisionNotFoundError
 
 
@@ -13,6 +15,7 @@ def check_whoami_names_the_person_the_organisations_and_the_token() -> None:
     me = api().whoami()
     assert (me["name"], me["type"]) == ("ada", "user")
     assert "guild" in [org["name"] for org in me["orgs"]]
+    assert [org["fullname"] for org in me["orgs"]] and me["fullname"] and me["email"] == "ada@example.com", me
     assert me["auth"]["type"] == "access_token"
     assert me["auth"]["accessToken"]["role"] == "write"
     assert me["auth"]["accessToken"]["displayName"]
@@ -37,6 +40,18 @@ def check_create_answers_with_the_address() -> None:
     assert api().space_info("ada/made").sdk == "gradio"
 
 
+def check_the_hub_is_called_as_the_client_calls_it() -> None:
+    """By another address it gives other addresses: the client refuses those that do not begin with its own."""
+    repo = fresh()
+    with cutting(1 << 40, times=0) as proxy:
+        other = HfApi(endpoint=proxy.address, token=api().token)
+        url = other.create_repo("ada/by-another-address")
+        assert str(url) == f"{proxy.address}/ada/by-another-address" and url.repo_id == "ada/by-another-address"
+        assert other.create_repo(repo, exist_ok=True).repo_id == repo
+        done = other.upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id=repo, create_pr=True)
+        assert done.commit_url.startswith(f"{proxy.address}/{repo}/commit/") and done.pr_num == 1, done
+
+
 def check_create_again_is_a_conflict_unless_that_is_fine() -> None:
     repo = fresh()
     with refused(status=409):
@@ -44,6 +59,21 @@ def check_create_again_is_a_conflict_unless_that_is_fine() -> None:
     assert api().create_repo(repo, exist_ok=True).repo_id == repo
     with refused(status=409):
         api().create_repo(repo.upper().replace("ADA/", "ada/"))
+
+
+def check_create_what_is_there_and_somebody_else_s() -> None:
+    """Where one may not create it, the client looks whether one may see it."""
+    public, private = fresh(number=1), fresh(number=2, private=True)
+    assert api("dan").create_repo(public, exist_ok=True).repo_id == public
+    with refused(status=403):
+        api("dan").create_repo(private, exist_ok=True)
+
+
+def check_what_a_hub_without_machines_cannot_take() -> None:
+    for more in ({"space_hardware": "t4-medium"}, {"space_secrets": [{"key": "a", "value": "b"}]}):
+        with refused(status=400, says="runs no spaces"):
+            api().create_repo("ada/runs", repo_type="space", space_sdk="gradio", **more)
+    assert not api().repo_exists("ada/runs", repo_type="space")
 
 
 def check_create_in_an_organisation() -> None:
@@ -174,6 +204,31 @@ def check_info() -> None:
     assert api().dataset_info(data).id == data
 
 
+def check_each_kind_at_a_revision() -> None:
+    for kind in ("model", "dataset", "space"):
+        repo = fresh(kind)
+        first = api().repo_info(repo, repo_type=kind).sha
+        done = api().upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id=repo, repo_type=kind)
+        api().create_tag(repo, tag="v/1", repo_type=kind)
+        for revision, sha in ((first, first), ("main", done.oid), ("v/1", done.oid), ("refs/tags/v/1", done.oid)):
+            found = api().repo_info(repo, repo_type=kind, revision=revision)
+            assert (found.id, found.sha) == (repo, sha), (kind, revision, found)
+            names = {file.rfilename for file in found.siblings or []}
+            assert ("x.txt" in names) is (sha == done.oid), (kind, revision, names)
+        for revision in ("no-such", "0" * 40, "refs/pr/1"):
+            with raises(RevisionNotFoundError):
+                api().repo_info(repo, repo_type=kind, revision=revision)
+
+
+def check_all_that_this_client_can_ask_for() -> None:
+    for kind, words in (
+        ("model", hf_api.ExpandModelProperty_T), ("dataset", hf_api.ExpandDatasetProperty_T),
+        ("space", hf_api.ExpandSpaceProperty_T),
+    ):  # fmt: skip
+        repo = fresh(kind)
+        assert api().repo_info(repo, repo_type=kind, expand=list(get_args(words))).id == repo
+
+
 def check_expand_answers_what_was_asked_and_nothing_else() -> None:
     repo = fresh()
     answer = ask("GET", f"/api/models/{repo}?expand=sha&expand=likes")
@@ -242,6 +297,28 @@ def check_a_card_goes_up_and_comes_back() -> None:
     api().upload_file(path_or_fileobj=CARD.encode(), path_in_repo="README.md", repo_id=repo)
     card = ModelCard.load(repo)
     assert card.data.to_dict()["license"] == "apache-2.0" and card.text.strip() == "# A probe"
+
+
+def check_a_card_is_pushed() -> None:
+    if int(version("huggingface_hub").split(".")[0]) < 2:
+        raise Skip("before 2.0 a card is validated at huggingface.co, whatever HF_ENDPOINT says")
+    repo = fresh()
+    ModelCard(CARD).push_to_hub(repo)
+    assert ModelCard.load(repo).data.license == "apache-2.0"
+    with raises(ValueError):
+        ModelCard(CARD.replace("license: apache-2.0", "license: 3")).push_to_hub(repo)
+    assert ModelCard.load(repo).data.license == "apache-2.0"
+
+
+@needs("list_user_repos")
+def check_what_is_stored() -> None:
+    repo = fresh(private=True)
+    api().upload_file(path_or_fileobj=b"\0" * 3_000_000, path_in_repo="zeros.bin", repo_id=repo)
+    [mine] = [one for one in api().list_user_repos() if one.id == repo]
+    assert (mine.type, mine.visibility, mine.storage) == ("model", "private", 3_000_000), mine
+    assert {one.id.split("/")[0] for one in api("cleo").list_user_repos("guild")} <= {"guild"}
+    with refused(status=403):
+        list(api("dan").list_user_repos("guild"))
 
 
 def check_request_ids() -> None:

@@ -28,6 +28,8 @@ AFTER = {"networks_load": "networks_push", "rows_load": "rows_push"}
 NEEDS = {"networks": "transformers", "rows": "datasets"}  # beginning of a program's name -> package
 LIMIT_S = 900
 
+PARTS = 20_000_000  # bytes; a file object of more goes up in parts
+
 CLIENTS = {"newest": Path(sys.executable)}
 if os.environ.get("COMMONS_TEST_CLIENTS"):
     CLIENTS |= {path.name: path / "bin" / "python" for path in sorted((ROOT / ".clients").iterdir()) if path.is_dir()}
@@ -49,7 +51,7 @@ def client(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module")
 def hub(client: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One hub for each version of the client, with nothing in it."""
-    with serve(tmp_path_factory.mktemp("hub") / "hub") as served:
+    with serve(tmp_path_factory.mktemp("hub") / "hub", part_bytes=PARTS) as served:
         yield served
         assert "Traceback" not in served.log(), served.log()[-6000:]
 

@@ -35,6 +35,7 @@ COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 MIN_PASSWORD = 10  # characters
 MAX_PASSWORD = 1024
 SESSION_S = 14 * 86_400
+MAX_LIFE_S = 36_525 * 86_400  # of a token that expires
 USED_S = 3600  # how seldom the last use of a token is written
 WINDOW_S = 300  # failed sign-ins are counted in it
 MAX_ATTEMPTS = 10
@@ -42,11 +43,10 @@ INVALID = "Invalid credentials in Authorization header"  # huggingface_hub looks
 
 # made once: every request asks one of these
 TOKENS: Select[Any] = select(
-    tokens.c.id, tokens.c.name.label("token"), tokens.c.role, tokens.c.scopes, tokens.c.expires, tokens.c.used,
-    accounts.c.id.label("user_id"), accounts.c.name, accounts.c.admin, accounts.c.suspended,
+    tokens.c.id, tokens.c.sha256, tokens.c.name.label("token"), tokens.c.role, tokens.c.scopes, tokens.c.expires,
+    tokens.c.used, accounts.c.id.label("user_id"), accounts.c.name, accounts.c.admin, accounts.c.suspended,
 ).join(accounts, accounts.c.id == tokens.c.user_id)  # fmt: skip
 BY_TOKEN = TOKENS.where(tokens.c.sha256 == bindparam("sha256"))
-BY_ID = TOKENS.where(tokens.c.id == bindparam("id"))
 BY_SESSION = (
     select(accounts.c.id, accounts.c.name, accounts.c.admin)
     .join(sessions, sessions.c.user_id == accounts.c.id)
@@ -348,8 +348,8 @@ def create_token(
         raise BadRequest("A fine-grained token needs at least one repository, and no other token takes one.")
     if not name.strip() or len(name) > names.MAX_NAME or not name.isprintable():
         raise BadRequest(f"Expected a name for the token of 1 to {names.MAX_NAME} visible characters.")
-    if expires is not None and expires <= stores.now():
-        raise BadRequest("Expected a time in the future at which the token expires.")
+    if expires is not None and not 0 < expires - stores.now() <= MAX_LIFE_S:  # nor is nan
+        raise BadRequest("Expected a time in the future, within a hundred years, at which the token expires.")
     owner, text = find(stores, user, "user"), new_token()
     row = {
         "user_id": owner.id, "name": name, "sha256": _sha256(text), "role": role, "created": stores.now(),
@@ -432,7 +432,7 @@ def again(connection: Connection, credential: str, now: float) -> Principal:
     """
     kind, _, value = credential.partition(":")
     if kind == "token":
-        return _bearer(connection.execute(BY_ID, {"id": int(value)}).first(), "bearer", now)
+        return _bearer(connection.execute(BY_TOKEN, {"sha256": value}).first(), "bearer", now)
     who = _session(connection, value, now)
     if not who.signed_in:
         raise Unauthorized("The session has ended. Sign in again.")
@@ -447,7 +447,7 @@ def _bearer(row: Row[Any] | None, carrier: Carrier, now: float) -> Principal:
         row.user_id, row.name, row.admin and not fine, carrier,
         token_role="read" if row.role == "read" else "write",
         scopes=_scopes(row.scopes) if fine else None,
-        token_name=row.token, credential=f"token:{row.id}",
+        token_name=row.token, credential=f"token:{row.sha256}",  # its number may be another one's by the next time
     )  # fmt: skip
 
 

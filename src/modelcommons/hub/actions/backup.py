@@ -328,7 +328,7 @@ def _check_manifest(folder: Path, settings: Settings) -> None:
 
     Raises:
         FormatError: there is no manifest, or a file beside it is not the one that it names.
-        UsageError: the backup is of another kind of database.
+        UsageError: the backup is of another kind of database, or of a hub with another secret.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -341,6 +341,11 @@ def _check_manifest(folder: Path, settings: Settings) -> None:
     for each in (name, SECRET):
         if not (folder / each).is_file() or _sha256(folder / each) != digests.get(each):
             raise FormatError(f"{each} of the backup is missing or was changed. Use another backup.")
+    if settings.secret not in ("", (folder / SECRET).read_bytes().hex()):
+        raise UsageError(
+            "COMMONS_HUB_SECRET is another than the backup's, which sealed the secrets of webhooks. Unset it, or set "
+            "it to that one, in hexadecimal digits."
+        )
     found = [one for one in (folder / "blobs").rglob("*") if one.is_file()]
     if len(found) != manifest["num_blobs"] or sum(one.stat().st_size for one in found) != manifest["num_bytes"]:
         raise FormatError(f"The backup should have {manifest['num_blobs']} blobs, and some are missing or cut.")

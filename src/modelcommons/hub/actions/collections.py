@@ -28,6 +28,7 @@ SHOWN = 4  # items of each collection in a list
 PAGE = 100
 THEMES = ("orange", "blue", "green", "purple", "pink", "indigo")
 SORTS = ("lastModified", "trending", "upvotes")  # nothing trends and nobody votes here: all three are by date
+ID = re.compile(r"[0-9a-f]{24}")
 SLUG = re.compile(r"(?:[a-z0-9-]{1,80}-)?([0-9a-f]{24})")
 
 collections, items, people = tables.collections, tables.collection_items, tables.accounts

@@ -213,7 +213,10 @@ def _target(
     number = None
     if create_pr:
         title = header.title[:MAX_PROPOSAL_TITLE]
-        number = discussions.open_discussion(stores, connection, opened, title, header.message, pull_request=True)
+        # open at once, as on the Hub: transformers' safetensors_conversion.py looks for its own by that status
+        number = discussions.open_discussion(
+            stores, connection, opened, title, header.message, pull_request=True, status="open"
+        )
         name = f"refs/pr/{number}"
     elif pull := PULL.fullmatch(revision):
         number = int(pull[1])
@@ -269,6 +272,8 @@ def _message(header: Header) -> str:
         raise BadRequest("Expected a summary in the commit's header, got none.")
     if len(title) > MAX_TITLE or len(header.message) > MAX_MESSAGE:
         raise Unprocessable(f"Expected a summary of at most {MAX_TITLE} characters, a description of {MAX_MESSAGE:,}.")
+    if "\0" in title or "\0" in header.message:
+        raise Unprocessable("Expected a commit's words without NUL, as git wants them.")
     return f"{title}\n\n{header.message}" if header.message.strip() else title
 
 
@@ -344,8 +349,8 @@ def create_tag(stores: Stores, opened: Opened, tag: str, revision: str, message:
         RevisionNotFound: nothing to put it on.
     """
     name = names.ref_name(tag)
-    if len(message or "") > MAX_MESSAGE:
-        raise Unprocessable(f"Expected a message of at most {MAX_MESSAGE:,} characters.")
+    if len(message or "") > MAX_MESSAGE or "\0" in (message or ""):
+        raise Unprocessable(f"Expected a message of at most {MAX_MESSAGE:,} characters, without NUL.")
 
     def made(connection: Connection) -> str:
         oid = history.resolve(connection, opened.repo.id, revision)

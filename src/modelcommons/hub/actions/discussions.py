@@ -149,16 +149,27 @@ def open_one(stores: Stores, opened: Opened, title: str, description: str, *, pu
 
 
 def open_discussion(
-    stores: Stores, connection: Connection, opened: Opened, title: str, description: str, *, pull_request: bool
+    stores: Stores,
+    connection: Connection,
+    opened: Opened,
+    title: str,
+    description: str,
+    *,
+    pull_request: bool,
+    status: Status | None = None,
 ) -> int:
-    """As `open_one`, inside a transaction that has asked `repos.still`: a proposal begins where main is."""
+    """As `open_one`, inside a transaction that has asked `repos.still`: a proposal begins where main is.
+
+    Args:
+        status: of a proposal that is no draft, because it has its changes already.
+    """
     assert opened.allows("discuss")
     title = _title(title)
     repo_id, now = opened.repo.id, stores.now()
     num = 1 + (connection.scalar(select(func.max(discussions.c.num)).where(discussions.c.repo_id == repo_id)) or 0)
     row = {
         "repo_id": repo_id, "num": num, "title": title, "author_id": opened.who.user_id, "created": now,
-        "pull_request": pull_request, "status": "draft" if pull_request else "open",
+        "pull_request": pull_request, "status": status or ("draft" if pull_request else "open"),
         "base": BASE if pull_request else None,
     }  # fmt: skip
     connection.execute(insert(discussions).values(row))

@@ -22,11 +22,6 @@ SDKS = ("gradio", "streamlit", "docker", "static")
 NOREPLY = "users.noreply.localhost"
 
 
-def url(stores: Stores, rid: RepoId) -> str:
-    """Where people find it; clients read the name back out of it."""
-    return f"{stores.settings.endpoint}/{rid.route}"
-
-
 def by_name(stores: Stores, who: Principal, rid: RepoId, ability: Ability) -> Opened:
     """As `open_repo`, for a name that came in a body: what deletes or moves never follows a redirect.
 
@@ -45,7 +40,7 @@ def create(
     """A new repository with its first commit.
 
     Raises:
-        Conflict: there is one of that name, or one that differs only in case or in `-`, `_` and `.`; carries its url.
+        Conflict: there is one of that name, or one that differs only in case or in `-`, `_` and `.`; carries its route.
         Forbidden: the person may not create in that namespace, or not with this token.
     """
     if rid.kind == "space" and sdk not in SDKS:
@@ -99,7 +94,7 @@ def _insert(stores: Stores, connection: Connection, rid: RepoId, owner_id: int, 
         "disabled": False, "downloads": 0, "likes": 0, "card": {}, "tags": [], "size": 0, "details": {}, **values,
     }  # fmt: skip
     if not insert_new(connection, repos, [row]):
-        raise _taken(stores, connection, rid, owner_id)
+        raise _taken(connection, rid, owner_id)
     _forget_move(connection, rid)
     made: int = connection.execute(_at(rid, owner_id)).scalar_one()
     return made
@@ -120,11 +115,11 @@ def _forget_move(connection: Connection, rid: RepoId) -> None:
     )
 
 
-def _taken(stores: Stores, connection: Connection, rid: RepoId, owner_id: int) -> Conflict:
+def _taken(connection: Connection, rid: RepoId, owner_id: int) -> Conflict:
     """Whoever may write in the namespace may know what is in it."""
     there = connection.execute(select(repos.c.name).where(repos.c.id.in_(_at(rid, owner_id)))).scalar_one()
     old = RepoId(rid.kind, rid.owner, there)
-    return Conflict(f"A {rid.kind} repository called {old} already exists", url=url(stores, old))
+    return Conflict(f"A {rid.kind} repository called {old} already exists", url=old.route)
 
 
 def set_up(
@@ -166,7 +161,7 @@ def move(stores: Stores, opened: Opened, to: RepoId) -> RepoId:
         _, owner_id = _owner(connection, now.who, to)
         other = connection.execute(_at(to, owner_id)).scalar()
         if other not in (None, now.repo.id):
-            raise _taken(stores, connection, to, owner_id)
+            raise _taken(connection, to, owner_id)
         _forget_move(connection, to)
         values = {"owner_id": owner_id, "name": to.name, "key": names.key(to.name)}
         connection.execute(update(repos).where(repos.c.id == now.repo.id).values(values))

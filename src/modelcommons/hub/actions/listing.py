@@ -193,6 +193,7 @@ class Query:
     pipeline_tag: str = ""
     gated: bool | None = None
     parameters: tuple[int | None, int | None] = (None, None)  # at least, at most
+    linked: bool = False  # spaces whose card names a model or a data set
     sort: str = "createdAt"
     ascending: bool = False
     limit: int = MAX_PAGE
@@ -253,6 +254,9 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
         found.append(accounts.c.key == names.key(query.author))
     for tag in dict.fromkeys(query.tags):
         found.append(repos.c.id.in_(select(repo_tags.c.repo_id).where(repo_tags.c.tag == tag)))
+    if query.linked:
+        uses = or_(*(repo_tags.c.tag.startswith(word) for word in ("model:", "dataset:")))
+        found.append(repos.c.id.in_(select(repo_tags.c.repo_id).where(uses)))
     if query.pipeline_tag:
         found.append(repos.c.pipeline_tag == query.pipeline_tag)
     if query.gated is not None:
@@ -274,7 +278,8 @@ def _read(cursor: str) -> tuple[float, int]:
         raw = base64.b64decode(cursor[:100] + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         match orjson.loads(raw):
             case [float() | int() as place, int(last)] if not isinstance(place, bool) and 0 <= last < 1 << 31:
-                return place, last
+                if 0 <= place < 1 << 53:
+                    return place, last
     except (binascii.Error, ValueError):
         pass
     raise BadRequest("The cursor is none of ours. Begin with the first page.")

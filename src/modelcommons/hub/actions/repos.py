@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Row, Select, and_, bindparam, select
 
-from modelcommons.errors import HubError
+from modelcommons.errors import HubError, RepoNotFound
 from modelcommons.hub import names, permissions, tables
 from modelcommons.hub.actions.accounts import again
 from modelcommons.hub.names import RepoId
@@ -94,9 +94,12 @@ def open_repo(stores: Stores, who: Principal, rid: RepoId, ability: Ability) -> 
         me = _me(who)
         where = {"kind": rid.kind, "owner_key": names.key(rid.owner), "key": names.key(rid.name)}
         row = connection.execute(BY_NAME, where | {"me": me}).first()
-        if row is None:
+        moved = None
+        # what is hidden is asked for as often as what is not there: time must not tell one from the other
+        if row is None or (row.private and not _is_seen(row, who)):
             moved = connection.execute(MOVED, where).scalar()
-            row = None if moved is None else connection.execute(BY_ID, {"id": moved, "me": me}).first()
+        if row is None and moved is not None:
+            row = connection.execute(BY_ID, {"id": moved, "me": me}).first()
     if row is None:
         raise permissions.not_found(rid)
     return _checked(row, who, ability, asked=rid)
@@ -148,8 +151,8 @@ def still_signed_in(connection: Connection, who: Principal) -> Principal:
     held = select(accounts.c.id).where(accounts.c.id == who.user_id).with_for_update(read=True)
     connection.execute(held)
     kind, _, value = who.credential.partition(":")
-    if kind == "token" and value.isdecimal():
-        row = select(tables.tokens.c.id).where(tables.tokens.c.id == int(value))
+    if kind == "token":
+        row = select(tables.tokens.c.id).where(tables.tokens.c.sha256 == value)
         connection.execute(row.with_for_update(read=True))
     # whether it has expired was asked when the request came in: a request that began in time may end
     return replace(again(connection, who.credential, now=0.0), carrier=who.carrier)
@@ -159,8 +162,18 @@ def _me(who: Principal) -> int:
     return -1 if who.user_id is None else who.user_id
 
 
-def _checked(row: Row[Any], who: Principal, ability: Ability, *, asked: RepoId | None) -> Opened:
-    repo = Repo(
+def _is_seen(row: Row[Any], who: Principal) -> bool:
+    try:
+        permissions.check("see", who, _repo(row), _role(row, who))
+    except RepoNotFound:
+        return False
+    except HubError:  # disabled, or a token that is not enough: it is told that it is there
+        return True
+    return True
+
+
+def _repo(row: Row[Any]) -> Repo:
+    return Repo(
         id=row.id,
         rid=RepoId(row.kind, row.owner, row.name),
         owner_id=row.owner_id,
@@ -168,7 +181,14 @@ def _checked(row: Row[Any], who: Principal, ability: Ability, *, asked: RepoId |
         gated=row.gated,
         disabled=row.disabled,
     )
-    role: Role | None = "admin" if row.owner_id == who.user_id else row.role
+
+
+def _role(row: Row[Any], who: Principal) -> Role | None:
+    return "admin" if row.owner_id == who.user_id else row.role
+
+
+def _checked(row: Row[Any], who: Principal, ability: Ability, *, asked: RepoId | None) -> Opened:
+    repo, role = _repo(row), _role(row, who)
     on_list = row.status == "accepted"
     if asked is not None and repo.rid != asked:
         permissions.check("see", who, repo, role)  # the new name is told only to those who may know of it

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select
 
 from modelcommons.errors import BadRequest
 from modelcommons.hub import history
-from modelcommons.hub.actions import card, webhooks
+from modelcommons.hub.actions import card, uploads, webhooks
 from modelcommons.hub.actions.repos import Opened, still
 from modelcommons.hub.history import objects
 from modelcommons.hub.history.objects import FOLDER, TREE, Entry
@@ -18,6 +18,7 @@ from modelcommons.hub.tables import claims, files
 
 MAX_PAGE = 1000
 MAX_DELETIONS = 1000  # in one request, as huggingface_hub sends them
+MAX_COPIES = 1000  # in one request; huggingface_hub sends 500
 MAX_COMMITS = 20_000  # that one rewriting touches
 
 
@@ -47,6 +48,37 @@ def large_files(stores: Stores, opened: Opened, *, after: str = "") -> list[Held
         nodes = history.listing(connection, repo_id, main, recursive=True) if main else ()
         paths = {node.lfs.sha256: node.path for node in nodes if node.lfs is not None}
     return [Held(row.sha256, row.size, paths.get(row.sha256), row.created) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A large file that another repository is to have too."""
+
+    sha256: str
+    xet_hash: str | None
+
+
+def copy_large_files(stores: Stores, source: Opened, target: Opened, wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Lets `target` name these files of `source` in its next commit, without sending them; those that it cannot.
+
+    One answer for what is nowhere and for what only other repositories have.
+    """
+    assert source.allows("content") and target.allows("write")
+    with stores.database.writing() as connection:
+        for one in sorted((source, target), key=lambda opened: opened.repo.id):  # so that no two wait for each other
+            still(connection, one)
+        here: dict[str, str | None] = {}
+        for some in objects.batches([one.sha256 for one in wanted]):
+            rows = connection.execute(
+                select(files.c.sha256, files.c.xet_hash)
+                .join(claims, claims.c.sha256 == files.c.sha256)
+                .where(claims.c.repo_id == source.repo.id, files.c.sha256.in_(some))
+            )
+            here.update((row.sha256, row.xet_hash) for row in rows)
+        failed = [one for one in wanted if one.sha256 not in here or one.xet_hash not in (None, here[one.sha256])]
+        for sha256 in {one.sha256 for one in wanted} - {one.sha256 for one in failed}:
+            uploads.claim(connection, target.repo.id, sha256, stores.now())
+    return failed
 
 
 def delete_large_files(stores: Stores, opened: Opened, digests: Sequence[str], *, rewrite: bool) -> None:

@@ -214,11 +214,12 @@ def _upload(
     ability = opened.ability
     one = {"sha256": asked.sha256, "size": asked.size}
     verify = ticket(stores, opened, "lfs-verify", ability, MULTIPART_S, **one)
-    if not multipart or asked.size < MULTIPART_FROM:
+    largest = stores.settings.part_bytes
+    if not multipart or (asked.size <= largest if largest else asked.size < MULTIPART_FROM):
         upload = ticket(stores, opened, "lfs-upload", ability, tickets.UPLOAD_S, **one)
         return Answer(asked, upload=upload, verify=verify)
     number = secrets.token_hex(16)
-    part = max(MIN_PART, -(-asked.size // MAX_PARTS))
+    part = max(largest or MIN_PART, -(-asked.size // MAX_PARTS))
     lengths = [min(part, asked.size - start) for start in range(0, asked.size, part)]
     connection.execute(
         insert(multiparts).values(

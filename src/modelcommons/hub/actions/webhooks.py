@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from modelcommons.errors import BadRequest, HubError, Missing, Unprocessable
-from modelcommons.hub import names, outbound, permissions, tables
+from modelcommons.hub import names, outbound, permissions, sealing, tables
 from modelcommons.hub.actions import accounts, leases
 from modelcommons.hub.names import RepoId
 from modelcommons.hub.permissions import Principal, Repo
@@ -52,7 +52,7 @@ class Webhook:
     url: str
     watched: tuple[Watched, ...]
     domains: tuple[Domain, ...]
-    secret: str | None
+    secret: str | None  # None too where the hub has lost the secret of its own with which it was sealed
     disabled: bool
 
 
@@ -62,13 +62,13 @@ class Webhook:
 def listing(stores: Stores, who: Principal) -> list[Webhook]:
     with stores.database.reading() as connection:
         rows = connection.execute(_mine(who).order_by(webhooks.c.created, webhooks.c.id))
-        return [_webhook(row) for row in rows]
+        return [_webhook(stores, row) for row in rows]
 
 
 def get(stores: Stores, who: Principal, id: str) -> Webhook:
     """Raises: Missing: there is none, or it is somebody else's."""
     with stores.database.reading() as connection:
-        return _found(connection, who, id)
+        return _found(stores, connection, who, id)
 
 
 def create(
@@ -82,15 +82,15 @@ def create(
 ) -> Webhook:
     """Raises: Unprocessable, BadRequest: the address, what is watched, or the secret cannot be."""
     accounts.may_change(who)
-    values = _checked(url, watched, domains, secret)
+    values = _checked(url, watched, domains)
     with stores.database.writing() as connection:
         accounts.again(connection, who.credential, stores.now())
         if (connection.scalar(select(func.count()).where(webhooks.c.user_id == who.user_id)) or 0) >= MAX_HOOKS:
             raise BadRequest(f"You have {MAX_HOOKS} webhooks already. Delete one first.")
         id = secrets.token_hex(12)
         row = {"id": id, "user_id": who.user_id, "created": stores.now(), "disabled": False, "day": 0, "sent": 0}
-        connection.execute(insert(webhooks).values(row | values))
-        return _found(connection, who, id)
+        connection.execute(insert(webhooks).values(row | values | _sealed(stores, id, secret)))
+        return _found(stores, connection, who, id)
 
 
 def change(
@@ -108,18 +108,15 @@ def change(
     accounts.may_change(who)
     with stores.database.writing() as connection:
         accounts.again(connection, who.credential, stores.now())
-        now = _found(connection, who, id)
+        now = _found(stores, connection, who, id)
         values = _checked(
-            now.url if url is None else url,
-            watched or now.watched,
-            now.domains if domains is None else domains,
-            now.secret if secret is None else secret,
-        )
+            now.url if url is None else url, watched or now.watched, now.domains if domains is None else domains
+        ) | _sealed(stores, id, secret)
         values["disabled"] = now.disabled if disabled is None else disabled
         connection.execute(update(webhooks).where(webhooks.c.id == id).values(values))
         if values["disabled"]:
             connection.execute(delete(deliveries).where(deliveries.c.webhook_id == id))
-        return _found(connection, who, id)
+        return _found(stores, connection, who, id)
 
 
 def remove(stores: Stores, who: Principal, id: str) -> None:
@@ -127,7 +124,7 @@ def remove(stores: Stores, who: Principal, id: str) -> None:
     accounts.may_change(who)
     with stores.database.writing() as connection:
         accounts.again(connection, who.credential, stores.now())
-        _found(connection, who, id)
+        _found(stores, connection, who, id)
         connection.execute(delete(webhooks).where(webhooks.c.id == id))
 
 
@@ -135,31 +132,46 @@ def _mine(who: Principal) -> Any:
     return select(webhooks).where(webhooks.c.user_id == who.user_id)
 
 
-def _found(connection: Connection, who: Principal, id: str) -> Webhook:
+def _found(stores: Stores, connection: Connection, who: Principal, id: str) -> Webhook:
     row = connection.execute(_mine(who).where(webhooks.c.id == id)).first()
     if row is None:
         raise Missing("There is no such webhook.")
-    return _webhook(row)
+    return _webhook(stores, row)
 
 
-def _webhook(row: Row[Any]) -> Webhook:
+def _webhook(stores: Stores, row: Row[Any]) -> Webhook:
     watched = tuple(Watched(one["type"], one["name"]) for one in row.watched)
-    return Webhook(row.id, row.url, watched, tuple(row.domains), row.secret, row.disabled)
+    return Webhook(row.id, row.url, watched, tuple(row.domains), _secret(stores, row.id, row.sealed), row.disabled)
 
 
-def _checked(url: str, watched: Sequence[Watched], domains: Sequence[Domain], secret: str | None) -> dict[str, Any]:
+def _secret(stores: Stores, id: str, sealed: str | None) -> str | None:
+    return None if sealed is None else sealing.unseal(stores.secret, sealed, label=f"webhook {id}")
+
+
+def _sealed(stores: Stores, id: str, secret: str | None) -> dict[str, str]:
+    """The column of a secret; nothing where none was given.
+
+    Raises:
+        Unprocessable: it cannot be sent.
+    """
+    if secret is None:
+        return {}
+    # it travels as a header: one line of plain characters
+    if not (0 < len(secret) <= MAX_SECRET and secret.isascii() and secret.isprintable()):
+        raise Unprocessable(f"Expected a secret of 1 to {MAX_SECRET} printable ASCII characters.")
+    return {"sealed": sealing.seal(stores.secret, secret, label=f"webhook {id}")}
+
+
+def _checked(url: str, watched: Sequence[Watched], domains: Sequence[Domain]) -> dict[str, Any]:
     outbound.target(url)
     if not 0 < len(watched) <= MAX_WATCHED:
         raise BadRequest(f"Expected 1 to {MAX_WATCHED} things to watch, got {len(watched)}.")
     if not domains or not set(domains) <= set(get_args(Domain)):
         raise BadRequest("Expected one or both of the domains repo and discussion.")
-    # it travels as a header: one line of plain characters
-    if secret is not None and not (0 < len(secret) <= MAX_SECRET and secret.isascii() and secret.isprintable()):
-        raise Unprocessable(f"Expected a secret of 1 to {MAX_SECRET} printable ASCII characters.")
     for one in watched:
         _checked_name(one)
     named = [{"type": one.type, "name": one.name} for one in watched]
-    return {"url": url, "watched": named, "domains": sorted(set(domains), reverse=True), "secret": secret}
+    return {"url": url, "watched": named, "domains": sorted(set(domains), reverse=True)}
 
 
 def _checked_name(one: Watched) -> None:
@@ -315,8 +327,9 @@ def _with_hook() -> Any:
     people = tables.accounts
     return (
         select(
-            deliveries.c.payload, deliveries.c.tries, webhooks.c.url, webhooks.c.secret, webhooks.c.disabled,
-            webhooks.c.user_id, people.c.name.label("owner"), people.c.admin, people.c.suspended,
+            deliveries.c.payload, deliveries.c.tries, deliveries.c.created, webhooks.c.id.label("webhook_id"),
+            webhooks.c.url, webhooks.c.sealed, webhooks.c.disabled, webhooks.c.user_id,
+            people.c.name.label("owner"), people.c.admin, people.c.suspended,
         )
         .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
         .join(people, people.c.id == webhooks.c.user_id)
@@ -328,19 +341,19 @@ def _still_wanted(connection: Connection, row: Row[Any]) -> bool:
     if row.disabled or row.suspended:
         return False
     event, repo_id = row.payload["event"], int(row.payload["repo"]["id"])
-    repo = permissions_repo(connection, repo_id)
+    repo = _repo_of(connection, repo_id, made_before=row.created)
     if repo is None:
         return bool(event == {"action": "delete", "scope": "repo"})
     return _may_see(connection, row, repo)
 
 
-def permissions_repo(connection: Connection, repo_id: int) -> Repo | None:
-    """A repository by its number, for asking who may see it."""
+def _repo_of(connection: Connection, repo_id: int, *, made_before: float) -> Repo | None:
+    """A repository by its number, for asking who may see it; one made since has only been given the number again."""
     repos, people = tables.repos, tables.accounts
     row = connection.execute(
         select(repos, people.c.name.label("owner"))
         .join(people, people.c.id == repos.c.owner_id)
-        .where(repos.c.id == repo_id)
+        .where(repos.c.id == repo_id, repos.c.created <= made_before)
     ).first()
     if row is None:
         return None
@@ -351,9 +364,13 @@ def permissions_repo(connection: Connection, repo_id: int) -> Repo | None:
 def _posted(stores: Stores, row: Row[Any], resolver: outbound.Resolver) -> bool:
     body = json.dumps(row.payload, ensure_ascii=False).encode()
     headers = {"User-Agent": "modelcommons-webhook"}
-    if row.secret is not None:
-        signature = hmac.new(row.secret.encode(), body, hashlib.sha256).hexdigest()
-        headers |= {"X-Webhook-Secret": row.secret, "X-Webhook-Signature": f"sha256={signature}"}
+    if row.sealed is not None:
+        secret = _secret(stores, row.webhook_id, row.sealed)
+        if secret is None:  # whoever asked for a signature must not get it without
+            LOG.warning("webhooks: not delivered", extra={"reason": "the hub's secret has changed; set its own again"})
+            return False
+        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        headers |= {"X-Webhook-Secret": secret, "X-Webhook-Signature": f"sha256={signature}"}
     allowed = {host.strip().lower() for host in stores.settings.webhook_hosts.split(",")} - {""}
     try:
         return 200 <= outbound.post(row.url, body, headers, allowed=allowed, resolver=resolver) < 300

@@ -16,11 +16,14 @@ from modelcommons.hub.database import Database
 LOCK = 0x6D6F64656C  # of PostgreSQL's advisory locks; any number that nobody else uses
 
 
-def upgrade(database: Database) -> None:
+def upgrade(database: Database, secret: bytes) -> None:
     """Makes every table as this version wants it; of several processes one does it, and the others wait.
 
     All of it is one transaction, in which both databases make tables too: interrupted, nothing of it has happened, and
     the next start does it again.
+
+    Args:
+        secret: the hub's, for what is sealed with it.
 
     Raises:
         UsageError: a newer version of the hub wrote this database.
@@ -38,9 +41,11 @@ def upgrade(database: Database) -> None:
                 f"This database was written by a newer version of the hub (its tables are {current[:40]}). "
                 f"Install that version; there is no way back but a backup."
             )
-        config = Config(attributes={"connection": connection})
+        config = Config(attributes={"connection": connection, "secret": secret})
         config.set_main_option("script_location", str(Path(__file__).parent))
         command.upgrade(config, "head")
+    if config.attributes.get("leaves_no_trace"):  # a revision took something out that must not be found any more
+        database.rewrite()
 
 
 def _current(connection: Connection) -> str | None:

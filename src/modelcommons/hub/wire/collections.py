@@ -20,6 +20,7 @@ from modelcommons.hub.names import RepoId
 from modelcommons.hub.permissions import Principal
 from modelcommons.hub.wire import doors
 from modelcommons.hub.wire.discussions import time
+from modelcommons.hub.wire.sending import address
 
 router = APIRouter(prefix="/api/collections", tags=["collections"])
 
@@ -82,7 +83,7 @@ def listing(
     if following is not None:
         more = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         query = urlencode([*more, ("cursor", _cursor(following))])
-        answer.headers["Link"] = f'<{at.settings.endpoint}/api/collections?{query}>; rel="next"'
+        answer.headers["Link"] = f'<{address(request)}/api/collections?{query}>; rel="next"'
     return answer
 
 
@@ -164,10 +165,12 @@ def _read_cursor(text: str) -> tuple[float, str] | None:
     if not text:
         return None
     try:
-        updated, id = json.loads(base64.urlsafe_b64decode(text))
-        return float(updated), str(id)
-    except (binascii.Error, ValueError, TypeError):
-        raise BadRequest("The cursor is none of ours. Begin with the first page.") from None
+        match json.loads(base64.urlsafe_b64decode(text)):
+            case [float() as updated, str() as id] if 0 <= updated < 1 << 53 and collections.ID.fullmatch(id):
+                return updated, id
+    except (binascii.Error, ValueError):
+        pass
+    raise BadRequest("The cursor is none of ours. Begin with the first page.")
 
 
 def _collection(one: Collection) -> dict[str, Any]:

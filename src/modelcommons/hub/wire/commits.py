@@ -22,6 +22,7 @@ from modelcommons.hub.actions import commits
 from modelcommons.hub.actions.commits import Header, Large, Operation
 from modelcommons.hub.actions.repos import Opened
 from modelcommons.hub.wire import doors
+from modelcommons.hub.wire.sending import address
 
 MAX_LINE = 15 << 20  # bytes: the largest regular file in base64, with its path
 IN_MEMORY = 1 << 20  # bytes of a body that need no file
@@ -80,7 +81,7 @@ async def commit(request: Request, opened: Discussed, create_pr: str = "") -> di
             )  # fmt: skip
 
         done = await run_in_threadpool(made)
-    page = f"{at.settings.endpoint}/{opened.repo.rid.route}"
+    page = f"{address(request)}/{opened.repo.rid.route}"
     answer: dict[str, Any] = {
         "success": True, "commitUrl": f"{page}/commit/{done.oid}", "commitOid": done.oid,
         "hookOutput": "\n".join(done.warnings),
@@ -207,7 +208,7 @@ def log(
     formatted = "formatted" in request.query_params.getlist("expand[]") + request.query_params.getlist("expand")
     if len(found) > limit:
         query = f"p={p + 1}&limit={limit}" + ("&expand[]=formatted" if formatted else "")
-        response.headers["Link"] = f'<{at.settings.endpoint}{request.scope["path"]}?{query}>; rel="next"'
+        response.headers["Link"] = f'<{address(request)}{request.scope["path"]}?{query}>; rel="next"'
     return [_commit(one, formatted) for one in found[:limit]]
 
 

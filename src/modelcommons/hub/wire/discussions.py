@@ -16,6 +16,7 @@ from modelcommons.hub.actions.discussions import Discussion, Event
 from modelcommons.hub.actions.repos import Opened
 from modelcommons.hub.permissions import Principal
 from modelcommons.hub.wire import doors
+from modelcommons.hub.wire.sending import address
 
 router = APIRouter(tags=["discussions"])
 of_kind = APIRouter()
@@ -143,7 +144,7 @@ async def upload(request: Request, who: Annotated[Principal, Depends(doors.write
             raise TooLarge(f"Expected at most {attachments.MAX_BYTES:,} bytes.")
     at, media_type = doors.stores(request), request.headers.get("content-type", "").partition(";")[0].strip().lower()
     id = await run_in_threadpool(attachments.keep, at, who, media_type, bytes(data))
-    return PlainTextResponse(f"{at.settings.endpoint}/uploads/{id}")
+    return PlainTextResponse(f"{address(request)}/uploads/{id}")
 
 
 @router.get("/uploads/{id}")

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from modelcommons.errors import CommonsError, Gated, HubError, RepoNotFound, TooMany, Unprocessable
 from modelcommons.hub.actions.repos import Moved
 from modelcommons.hub.logs import LOG
+from modelcommons.hub.wire.sending import address
 
 MAX_HEADER = 500  # characters of a message in a header
 
@@ -58,6 +59,8 @@ def _refused(request: Request, error: Exception) -> Response:
     if error.status >= 500:
         cause = error.__cause__ or error
         LOG.error("refused", exc_info=cause, extra={"data": {"id": request.scope.get("request_id", "")}})
+    if "url" in error.extra:  # the client reads a name out of it, and knows but the address that it asked
+        error.extra["url"] = f"{address(request)}/{error.extra['url']}"
     who = getattr(request.state, "who", None)
     return response(error, signed_in=who is not None and who.signed_in, agent=request.headers.get("user-agent", ""))
 

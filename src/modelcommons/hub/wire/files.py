@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote
 
 import orjson
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import BadRequest, Missing, OutOfRange
 from modelcommons.hub import names, permissions
-from modelcommons.hub.actions import files, storage
+from modelcommons.hub.actions import files, lifecycle, storage
 from modelcommons.hub.actions.files import Absent, Found, Shown
 from modelcommons.hub.actions.repos import Opened
 from modelcommons.hub.blobs import read_range
@@ -265,6 +265,28 @@ class Batch(BaseModel):
     deletions: Deletions
 
 
+class Target(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["model", "dataset", "space"]
+    name: str = Field(max_length=200)
+
+
+class CopiedFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str = Field(max_length=64)
+    xetHash: str | None = Field(default=None, max_length=64)  # as the client spells it
+    filename: str = Field(default="", max_length=names.MAX_PATH)
+
+
+class Copies(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: Target
+    files: list[CopiedFile] = Field(max_length=storage.MAX_COPIES)
+
+
 @of_kind.get("/{owner}/{name}/lfs-files")
 def large_files(request: Request, opened: Written) -> Response:
     cursor = request.query_params.get("cursor", "")
@@ -284,6 +306,18 @@ def delete_large_files(request: Request, opened: Ruled, body: Batch) -> Response
     digests = [names.sha256(one) for one in body.deletions.sha]
     storage.delete_large_files(doors.stores(request), opened, digests, rewrite=body.deletions.rewriteHistory)
     return json({})
+
+
+@of_kind.post("/{owner}/{name}/lfs-files/duplicate")
+def copy_large_files(request: Request, opened: Read, body: Copies) -> Response:
+    """Before a commit that copies large files from this repository to another."""
+    owner, _, name = body.target.name.partition("/")
+    rid = names.repo_id(body.target.type, owner, name)
+    target = lifecycle.by_name(doors.stores(request), opened.who, rid, "write")
+    wanted = [storage.Wanted(names.sha256(one.sha256), one.xetHash or None) for one in body.files]
+    failed = storage.copy_large_files(doors.stores(request), opened, target, wanted)
+    told = f"{opened.repo.rid} has no such large file"
+    return json({"failed": [{"sha256": one.sha256, "error": told} for one in failed]})
 
 
 @of_kind.get("/{owner}/{name}/safetensors-metadata/{path:path}")

@@ -223,6 +223,7 @@ def _query(request: Request, kind: Kind, fields: Sequence[str]) -> Query:
         pipeline_tag=asked.get("pipeline_tag", ""),
         gated=None if gated is None else gated.lower() in ("1", "true"),
         parameters=_parameters(asked.get("num_parameters", "")),
+        linked=kind == "space" and flag(request, "linked"),
         sort=asked.get("sort", "createdAt"),
         ascending=DIRECTIONS[direction],
         limit=number(request, "limit", listing.MAX_PAGE),

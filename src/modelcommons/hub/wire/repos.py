@@ -16,6 +16,7 @@ from modelcommons.hub.permissions import Principal
 from modelcommons.hub.wire import access, doors
 from modelcommons.hub.wire import listing as lists
 from modelcommons.hub.wire.answering import json, time
+from modelcommons.hub.wire.sending import address
 
 router = APIRouter(tags=["repositories"])
 of_kind = APIRouter()
@@ -125,13 +126,18 @@ def _rid(kind: Kind, name: str, owner: str) -> RepoId:
     return names.repo_id(kind, before, after) if slash else names.repo_id(kind, owner, name)
 
 
+def _url(request: Request, rid: RepoId) -> str:
+    """Where people find it; clients read the name back out of it, and know but the address that they asked."""
+    return f"{address(request)}/{rid.route}"
+
+
 @router.post("/api/repos/create")
 def create(request: Request, who: SignedIn, body: New) -> Response:
     stores = doors.stores(request)
     _plain(body)
     rid = _rid(_kind(body.type), body.name, body.organization or who.name)
     made = lifecycle.create(stores, who, rid, private=bool(body.is_private()), sdk=body.sdk)
-    return json({"url": lifecycle.url(stores, made), "name": str(made), "id": str(made)})
+    return json({"url": _url(request, made), "name": str(made), "id": str(made)})
 
 
 @router.delete("/api/repos/delete")
@@ -147,7 +153,7 @@ def move(request: Request, who: SignedIn, body: Move) -> Response:
     stores, kind = doors.stores(request), _kind(body.type)
     old, new = _rid(kind, body.fromRepo, who.name), _rid(kind, body.toRepo, who.name)
     moved = lifecycle.move(stores, lifecycle.by_name(stores, who, old, "admin"), new)
-    return json({"url": lifecycle.url(stores, moved)})
+    return json({"url": _url(request, moved)})
 
 
 @of_kind.put("/{owner}/{name}/settings")
@@ -163,7 +169,7 @@ def duplicate(request: Request, opened: Read, body: Copy) -> Response:
     _plain(body)
     to = _rid(opened.repo.rid.kind, body.repository, opened.who.name)
     made = lifecycle.duplicate(stores, opened, to, private=body.is_private())
-    return json({"url": lifecycle.url(stores, made), "filesCopyPending": False})
+    return json({"url": _url(request, made), "filesCopyPending": False})
 
 
 @router.post("/api/validate-yaml")
