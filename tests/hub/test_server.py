@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from hubs import START_S, Running, Site, Start
-from uvicorn import Server
+from uvicorn import Config, Server
 
 from modelcommons.errors import StoreFailed, UsageError
 from modelcommons.hub import server as serving
@@ -339,6 +339,33 @@ def test_several_processes_replace_the_dead_and_end_together(start: Start) -> No
     left = workers(hub)
     hub.process.send_signal(signal.SIGKILL)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+
+
+class Late:
+    """A process that answers, but not in time."""
+
+    def __init__(self) -> None:
+        self.ready = False
+
+    def is_alive(self, timeout: float) -> bool:
+        return True
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+
+def test_processes_that_take_longer_than_is_waited_for_are_told_of_in_the_end() -> None:
+    said: list[str] = []
+    hub = object.__new__(serving.Workers)  # its __init__ would take this process's signals
+    hub.tell, hub.should_exit, hub.processes = lambda: said.append("answers"), threading.Event(), [Late(), Late()]
+    hub.config = Config(app="none", timeout_worker_healthcheck=1)
+    hub.keep_subprocess_alive()
+    assert said == []
+    for each in hub.processes:
+        each.ready = True
+    for _ in range(3):
+        hub.keep_subprocess_alive()
+    assert said == ["answers"]
 
 
 def test_all_processes_are_replaced_while_others_are_served(start: Start) -> None:

@@ -306,11 +306,23 @@ class Workers(Multiprocess):
         super().__init__(config, sockets)
         self.tell = tell
 
+    told = False
+
     def init_processes(self) -> None:
         super().init_processes()
         within = self.config.timeout_worker_healthcheck
         if all(each.wait_until_ready(within, self.should_exit) for each in self.processes):
-            self.tell()
+            self._tell()
+
+    def keep_subprocess_alive(self) -> None:
+        """Called twice a second; also says that all answer where that took longer than was waited for."""
+        super().keep_subprocess_alive()
+        if not self.told and not self.should_exit.is_set() and all(each.is_ready() for each in self.processes):
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told = True
+        self.tell()
 
 
 def work(settings: Settings) -> Any:
