@@ -1,7 +1,7 @@
 """power cut: what a disk holds the moment the power goes is a hub in which nothing acknowledged is missing.
 
 Two ways: a real server under load whose disks are copied at any moment (crash/cutting.py), and one process that is
-stopped before, and after, each of its system calls (crash/run.py power). In `make test-crash` only: 50 cuts, all calls.
+killed at each of its system calls (crash/run.py power). In `make test-crash` only: 50 cuts, all calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def cutting(mode: str, times: int) -> dict[str, Any]:
 
 @long
 def test_a_server_under_load_survives_kills(capsys: pytest.CaptureFixture[str]) -> None:
-    said = cutting("kill", 40)
+    said = cutting("kill", 20)
     told(
         capsys,
         f"acknowledged writes lost: {len(said['problems'])} / {said['acknowledged']} over {said['times']} kills of a "

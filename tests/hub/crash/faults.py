@@ -94,7 +94,7 @@ def _synchronous(mode: str) -> Callable[[], None]:
 
 def _acknowledged_before_commit() -> None:
     """A transaction is committed when the next one begins, or at the end; the answer does not wait for it."""
-    begin, close = Database._transaction, Database.close
+    begin, read, close = Database._transaction, Database.reading, Database.close
     waiting: list[contextlib.ExitStack] = []
 
     def finish() -> None:
@@ -108,11 +108,18 @@ def _acknowledged_before_commit() -> None:
             yield stack.enter_context(begin(self, lock))
             waiting.append(stack.pop_all())
 
+    @contextlib.contextmanager
+    def reading(self: Database) -> Iterator[Connection]:
+        finish()
+        with read(self) as connection:
+            yield connection
+
     def closing(self: Database) -> None:
         finish()
         close(self)
 
-    Database._transaction, Database.close = transaction, closing  # type: ignore[method-assign]
+    Database._transaction, Database.reading = transaction, reading  # type: ignore[method-assign]
+    Database.close = closing  # type: ignore[method-assign]
 
 
 def _bytes_after_transaction() -> None:

@@ -7,6 +7,7 @@ there. So a system call has a number that is the same in every run, and a run ta
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import os
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+from sqlalchemy import Engine
 
 from modelcommons.errors import HubError
+from modelcommons.hub import migrations
 from modelcommons.hub.actions import fsck, gc
 from modelcommons.hub.app import Hub
 from modelcommons.hub.settings import load
@@ -37,6 +40,22 @@ def in_one_thread() -> None:
         return call(*given)
 
     anyio.to_thread.run_sync = run_sync  # type: ignore[assignment]
+
+
+def read_once() -> None:
+    """What is the same in every process, the list of migrations, is read by the first one only."""
+    migrations.ScriptDirectory = functools.cache(migrations.ScriptDirectory)  # type: ignore[assignment,misc]
+
+
+def _compile_once(app: Hub, engine: Engine) -> None:
+    """A statement that was compiled before, here or in the process that this one was forked from, is not again.
+
+    SQLAlchemy keeps them per engine and dialect; without this a third of a process's life goes there.
+    """
+    if not hasattr(app.state, "compiled"):
+        engine._compiled_cache.capacity = 5000  # type: ignore[union-attr]
+        app.state.compiled = engine.dialect, engine._compiled_cache
+    engine.dialect, engine._compiled_cache = app.state.compiled
 
 
 @dataclass(frozen=True)
@@ -78,6 +97,7 @@ class Client:
     def __post_init__(self) -> None:
         self.stores: Stores = open_stores(load({}, folder=self.folder, log_level="error"), lambda: self.time)
         self.app.state.stores = self.stores
+        _compile_once(self.app, self.stores.database.engine)
 
     def close(self) -> None:
         self.stores.database.close()

@@ -97,8 +97,14 @@ def put(client: Client, data: bytes, rid: str = "ada/one") -> None:
         client.ask("POST", _local(actions["verify"]["href"]), {"oid": _sha256(data), "size": len(data)})
 
 
+def _with_two_files(client: Client) -> None:
+    _create(client)
+    commit(client, "first", small("README.md", README), small("a/b/c.json", b'{"x": 1}'))
+
+
 def _commit_small(client: Client) -> None:
-    commit(client, "second", small("README.md", README + b"more\n"), small("a/b/c.json", b'{"x": 1}'))
+    """The second commit would be taken without the first one too; what that brought must not go."""
+    commit(client, "second", small("README.md", README + b"more\n"), small("a/e/f.json", b'{"x": 2}'))
     commit(client, "third", small("a/d.txt", b"d" * 5000), _line("deletedFile", path="a/b/c.json"))
 
 
@@ -195,8 +201,8 @@ def _make(client: Client) -> None:
 OPERATIONS = (
     Operation("create", _fresh, _make, ("ada/one", "ada/two")),
     Operation(
-        "commit", _with_a_file, _commit_small,
-        expected=(("README.md", README + b"more\n"), ("a/d.txt", b"d" * 5000)),
+        "commit", _with_two_files, _commit_small,
+        expected=(("README.md", README + b"more\n"), ("a/d.txt", b"d" * 5000), ("a/e/f.json", b'{"x": 2}')),
     ),
     Operation("lfs", _with_a_file, _lfs, large=(LARGE,), expected=(("README.md", README), ("model.bin", LARGE))),
     Operation("parts", _with_a_file, _parts, large=(PARTED,), expected=(("parted.bin", PARTED),)),

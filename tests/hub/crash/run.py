@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from crash import disks, faults, tracing
-from crash.inline import Client, Refused, World, ill, in_one_thread, look
+from crash.inline import Client, Refused, World, ill, in_one_thread, look, read_once
 from crash.operations import OPERATIONS, Operation, small_parts
 from crash.tracing import Point, child
 
+from modelcommons.errors import CommonsError
 from modelcommons.hub.actions import accounts
 from modelcommons.hub.app import Hub, assemble
 from modelcommons.hub.logs import LOG
@@ -82,7 +83,7 @@ class Harness:
         worlds, kept, commits = child(lambda log: self._seen(operation, self._copy(folder))).value
         trace = self.work / "trace"
         copy = self._copy(folder)
-        calls = child(lambda log: self._act(operation, copy, log), trace).calls
+        calls = child(lambda log: self._act(operation, copy, log), trace, paths=True).calls
         points = tracing.error_points(calls) if self.mode == "error" else tracing.kill_points(calls)
         return Base(operation, folder, worlds, kept, commits, points)
 
@@ -113,7 +114,10 @@ class Harness:
 
     def _act(self, operation: Operation, folder: Path, log: int) -> dict[str, Any]:
         """The operation, and where it is refused, all of it again: the hub must go on."""
-        client = self.client(folder, log)
+        try:
+            client, told = self.client(folder, log), {}
+        except (CommonsError, OSError):  # a hub whose disk fails may not start; then somebody starts it again
+            client, told = self.client(folder, log), {"started": "again"}
         try:
             operation.act(client)
         except Refused as refused:
@@ -121,8 +125,8 @@ class Harness:
             now = self._look(operation, client)
             again = self.client_again(client)
             operation.act(again)
-            return {"status": answer.status, "id": "x-request-id" in answer.headers, "done": done, "world": now}
-        return {}
+            told = {"status": answer.status, "id": "x-request-id" in answer.headers, "done": done, "world": now}
+        return told
 
     def client_again(self, client: Client) -> Client:
         client.again, client.log = True, None
@@ -140,7 +144,8 @@ class Harness:
         except RuntimeError as error:  # no refusal: the operation failed in a way that nobody answers for
             return 0, [str(error)[-1500:]]
         wrong = self._wrong(base, copy, ended)
-        if point.error and point.call in TELLING and not ended.value:
+        # SQLite does not listen to what its fsync of the folder says; open_stores has made its WAL durable before
+        if point.error and point.call in TELLING and not ended.value and point.on != str(copy):
             wrong.append("acknowledged although what was written did not come to the disk")
         return ended.acknowledged, wrong
 
@@ -160,21 +165,25 @@ class Harness:
         client = self.client(folder)
         wrong = ill(client)
         seen = self._look(operation, client)
-        refused = ended.value or {}
-        if refused:
+        refused = ended.value if "status" in (ended.value or {}) else None
+        if refused:  # and then sent again by the same process: all is there
             if refused["status"] not in (503, 507) or not refused["id"]:
                 wrong.append(f"expected 503 or 507 with a request id, got {refused['status']}")
-            if refused["world"] != base.worlds[refused["done"]]:
-                wrong.append(f"refused, and yet: {_unlike(base.worlds[refused['done']], refused['world'])}")
+            before = base.worlds[refused["done"]]
+            # gc takes many steps, each of which may be done; a request is done, or it is not
+            may = base.worlds[refused["done"] :][:2] if operation.collects else [before]
+            if refused["world"] not in may:
+                wrong.append(f"refused, and yet: {_unlike(before, refused['world'])}")
             done = len(base.worlds) - 1
         allowed = base.worlds[done : done + 2]
         if seen not in allowed:
             wrong.append(f"after {done} acknowledged: {_unlike(allowed[0], seen)}")
-        operation.act(self.client_again(client))
-        seen = self._look(operation, client)
-        if seen != base.worlds[-1]:
-            wrong.append(f"sent again: {_unlike(base.worlds[-1], seen)}")
-        wrong += [f"sent again: {one}" for one in ill(client)]
+        if self.mode != "error" or operation.collects:
+            operation.act(self.client_again(client))
+            seen = self._look(operation, client)
+            if seen != base.worlds[-1]:
+                wrong.append(f"sent again: {_unlike(base.worlds[-1], seen)}")
+            wrong += [f"sent again: {one}" for one in ill(client)]
         if operation.collects and self._kept(client) != base.kept:
             wrong.append(f"collected again: {_unlike(base.kept, self._kept(client))}")
         client.close()
@@ -215,19 +224,12 @@ def template(folder: Path) -> str:
 
 
 def chosen(bases: list[Base], sample: int | None, seed: int) -> list[tuple[Base, Point]]:
-    """All points, or so many of them, from every operation, the end always among them."""
-    draw = random.Random(seed)
-    left = sum(len(base.points) for base in bases)
-    found: list[tuple[Base, Point]] = []
-    for base in bases:
-        num = len(base.points) if sample is None else max(1, round(sample * len(base.points) / left))
-        first = [one for one in base.points if one.call == "end"]
-        rest = [one for one in base.points if one.call != "end"]
-        draw.shuffle(rest)
-        found += [(base, one) for one in (first + rest)[:num]]
-    draw.shuffle(found)
-    found.sort(key=lambda one: one[1].call not in TELLING)
-    return found if sample is None else found[:sample]
+    """All points, or so many of them, in which the end of every operation always is."""
+    points = [(base, one) for base in bases for one in base.points]
+    random.Random(seed).shuffle(points)
+    if sample is not None:
+        points = sorted(points, key=lambda one: one[1].call != "end")[:sample]
+    return sorted(points, key=lambda one: one[1].call not in TELLING)
 
 
 def main(arguments: list[str]) -> int:
@@ -244,6 +246,7 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     LOG.disabled = True  # what the hub says of a failure that we made is no news
     in_one_thread()
+    read_once()
     small_parts()
     if given.mode in ("power", "faults") and not no_disks:
         disks.private_mounts()
@@ -308,12 +311,15 @@ def _all(
         harness.bases.append(base)
         problems += [f"{one.name}: {each}" for each in harness.unexpected(base)]
     done = acknowledged = bad = 0
-    for base, point in chosen(harness.bases, sample, seed):
+    points = chosen(harness.bases, sample, seed)
+    for base, point in points:
         if stop and problems:
             break
         num, wrong = harness.hurt(base, point)
         done, acknowledged, bad = done + 1, acknowledged + num, bad + bool(wrong)
         problems += [f"{base.operation.name} at {point}: {one}" for one in wrong]
+        if done % 100 == 0:
+            print(f"{done} of {len(points)} points, {bad} bad", file=sys.stderr, flush=True)
     by_operation = {base.operation.name: len(base.points) for base in harness.bases}
     return {
         "mode": harness.mode, "points": done, "all_points": sum(by_operation.values()), "by_operation": by_operation,

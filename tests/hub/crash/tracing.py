@@ -12,7 +12,7 @@ import subprocess
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ ERRORS = {  # what a disk may answer
     "fsync": ("EIO",), "fdatasync": ("EIO",), "rename": ("EIO", "ENOSPC"), "mkdir": ("ENOSPC",), "ftruncate": ("EIO",),
     "unlink": ("EIO",),
 }  # fmt: skip
+CALL = re.compile(r"^(?:\d+ +)?(\w+)\((?:\d+<([^>\n]*)>)?", re.M)
 ANY = ctypes.c_ulong(-1)  # prctl(2): PR_SET_PTRACER_ANY
 PR_SET_PTRACER = 0x59616D61
 
@@ -37,6 +38,7 @@ class Point:
     call: str = "end"
     number: int = 0
     error: str = ""  # empty: the process is killed
+    on: str = ""  # the path of the open file that the call is given, where it is given one
 
     def __str__(self) -> str:
         return f"{self.call} {self.number} {self.error}".strip()
@@ -56,23 +58,28 @@ class Ended:
     value: Any  # what its work returned; None where it was killed
     acknowledged: int
     killed: bool
-    calls: Counter[str]
+    calls: list[tuple[str, str]]  # name, and path of the open file that it is given, in their order
 
 
 def missing() -> str:
     """Why nothing can be traced here; empty where it can."""
     if shutil.which("strace") is None:
         return "needs strace"
-    if subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True).returncode:
-        return "needs to be allowed to trace its own processes"
+    try:
+        child(lambda log: True, Path(os.devnull))
+    except RuntimeError as error:
+        return f"needs to be allowed to trace its own processes: {error}"
     return ""
 
 
-def child(work: Callable[[int], Any], trace: Path | None = None, point: Point | None = None) -> Ended:
+def child(
+    work: Callable[[int], Any], trace: Path | None = None, point: Point | None = None, *, paths: bool = False
+) -> Ended:
     """Runs `work` in a fork of this process; it is given a pipe for what is acknowledged.
 
     Args:
         trace: where strace writes; none: it is not traced.
+        paths: it writes the paths of open files too.
 
     Raises:
         RuntimeError: the work failed, with what it said.
@@ -86,7 +93,14 @@ def child(work: Callable[[int], Any], trace: Path | None = None, point: Point | 
         _work(work, go_out, log_in, result_in)
     for one in (log_in, result_in, go_out):
         os.close(one)
-    tracer = attach(pid, trace, point or Point()) if trace else None
+    try:
+        tracer = attach(pid, trace, point or Point(), paths=paths) if trace else None
+    except RuntimeError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        for one in (go_in, log_out, result_out):
+            os.close(one)
+        raise
     os.write(go_in, b"g")
     os.close(go_in)
     with os.fdopen(result_out, "rb") as results, os.fdopen(log_out, "rb") as log:
@@ -102,7 +116,7 @@ def child(work: Callable[[int], Any], trace: Path | None = None, point: Point | 
     worked, value = pickle.loads(result) if result and not killed else (True, None)
     if not worked:
         raise RuntimeError(value)
-    calls = Counter(re.findall(r"^(?:\d+ +)?(\w+)\(", trace.read_text(errors="replace"), re.M) if trace else ())
+    calls = CALL.findall(trace.read_text(errors="replace")) if trace else []
     return Ended(value, acknowledged, killed, calls)
 
 
@@ -119,27 +133,33 @@ def _work(work: Callable[[int], Any], go: int, log: int, result: int) -> None:
     os._exit(0)
 
 
-def attach(pid: int, trace: Path, point: Point) -> subprocess.Popen[bytes]:
+def attach(pid: int, trace: Path, point: Point, *, paths: bool = False) -> subprocess.Popen[bytes]:
     """strace beside a process; it counts the calls of each thread from here on."""
     command = ["strace", "-f", "-o", str(trace), "-s", "0", "-e", f"trace={WATCHED}", *point.injection, "-p", str(pid)]
+    command += ["-y"] if paths else []
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert tracer.stderr
     line = tracer.stderr.readline()
     if b"attached" not in line:
-        raise RuntimeError(f"strace: {line!r}")
+        tracer.communicate()
+        raise RuntimeError(line.decode(errors="replace").strip())
     return tracer
 
 
-def kill_points(calls: Counter[str]) -> list[Point]:
+def kill_points(calls: list[tuple[str, str]]) -> list[Point]:
     """Before every call, and at the end."""
-    return [Point(call, at) for call, times in sorted(calls.items()) for at in range(1, times + 1)] + [Point()]
+    return [*_numbered(calls), Point()]
 
 
-def error_points(calls: Counter[str]) -> list[Point]:
+def error_points(calls: list[tuple[str, str]]) -> list[Point]:
     """Every call that can fail, with every error it may have."""
-    return [
-        Point(call, at, error)
-        for call, times in sorted(calls.items())
-        for at in range(1, times + 1)
-        for error in ERRORS.get(call, ())
-    ]
+    return [replace(point, error=error) for point in _numbered(calls) for error in ERRORS.get(point.call, ())]
+
+
+def _numbered(calls: list[tuple[str, str]]) -> list[Point]:
+    times: Counter[str] = Counter()
+    points = []
+    for call, path in calls:
+        times[call] += 1
+        points.append(Point(call, times[call], on=path))
+    return points
