@@ -148,5 +148,8 @@ def test_every_pipeline_tag_is_one_the_hub_knows() -> None:
     """huggingface.js, packages/tasks/src/pipelines.ts; a task without a tag there is `other`."""
     from modelcommons.workbench import fields
 
-    known = {"image-classification", "text-classification", "time-series-forecasting", "other"}
+    known = {
+        "image-classification", "tabular-classification", "tabular-regression", "text-classification",
+        "time-series-forecasting", "other",
+    }  # fmt: skip
     assert {card.PIPELINE_TAGS.get(task, task) for task in fields.TASKS} <= known

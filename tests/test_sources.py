@@ -155,6 +155,7 @@ def test_a_licence_beside_one_file_may_be_of_something_else(tmp_path: Path) -> N
 BUNDLED = {
     "digits": (1797, "cdd1d2ea1d2246a64d8ef527d00a70ef0bb47d3c6be8ecbc95097c33c64e9d81"),
     "breast-cancer": (569, ""), "macrodata": (203, ""), "elnino": (732, ""), "nile": (100, ""),
+    "diabetes": (442, "15119b71799558447522c002b3ef626db6f05ef30b90fd32b6bf10ff774f56d1"),
     "wine": (178, "8c0e75a5e94848a0c854def3749e3c4e04ef839781eb447e39113cd3ae769883"),
     "iris": (150, "52e5b9da9ab64b9f36054106550480cee02571c30de383c6bf47e06f61231d3d"),
     "sunspots": (309, "a1a36acf63ded11687d6f307dfa24ab7f0360d272fef942aa824b87e6eace30a"),

@@ -70,7 +70,6 @@ def export(
             the axes that are to stay free.
         dynamic: free axes by input: axis -> name.
     """
-    import onnx
     import torch
 
     network = network.eval()
@@ -94,7 +93,7 @@ def export(
     model.doc_string = model.producer_name = model.producer_version = ""
     for node in model.graph.node:  # stack traces of the exporting machine
         del node.metadata_props[:]
-    _write(out, model, onnx)
+    write(out, model)
 
 
 def dynamic_int8(path: Path, out: Path) -> None:
@@ -142,7 +141,10 @@ def static_int8(path: Path, out: Path, calibration: Iterable[Mapping[str, np.nda
         )
 
 
-def _write(out: Path, model: Any, onnx: Any) -> None:
+def write(out: Path, model: Any) -> None:
+    """One self-contained file, or none."""
+    import onnx
+
     assert model.ByteSize() < LARGEST, "one file holds less than 2 GiB"
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")

@@ -120,7 +120,7 @@ GRID: dict[str, dict[str, tuple[float, ...]]] = {
     "item-knn": {"shrink": (3.0, 10.0, 30.0), "neighbours": (50, 200)},
     "ease": {"regularization": (300.0, 100.0, 1000.0)},
     "slit": {"memory": (3.0, 10.0, 1.5, 30.0), "regularization": (100.0, 30.0, 300.0)},
-    "ials": {"unobserved": (0.1, 0.3), "regularization": (0.01, 0.03)},
+    "ials": {"unobserved": (0.1, 0.03, 0.3), "regularization": (0.01, 0.003, 0.03)},
 }
 DEFAULTS = {
     "two-tower": Defaults(epochs=8, batch_size=512, learning_rate=3e-3),

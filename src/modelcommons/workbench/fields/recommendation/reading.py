@@ -32,7 +32,7 @@ NAMES = {
 TITLES = ("title", "name")
 MOST_VALUES = 200  # of a column of items or users that is taken for a feature
 DECADE = 10  # numbers between 1800 and 2200 are years, and a year is known by its decade
-PARTS = ("train", "validation", "test")
+LATEST = 1e11  # seconds since 1970, in the year 5138
 OFFICIAL = {"train": 0, "validation": 1, "test": 2, "all": 0}
 
 
@@ -152,12 +152,18 @@ def _usable(table: Table, roles: Roles) -> Table:
 
 
 def _times(parts: Mapping[str, Table], roles: Roles) -> np.ndarray:
-    """Seconds since 1970, or any numbers that sort; the order of the rows where no column says."""
+    """Seconds since 1970, or any numbers that sort; the order of the rows where no column says.
+
+    Numbers too large for seconds are taken for milli-, micro- or nanoseconds.
+    """
     if roles.time is None:
         return np.arange(sum(map(len, parts.values())), dtype=np.float64)
     found = [table.moments(roles.time) for table in parts.values()]
-    return np.concatenate([times.astype("datetime64[s]").astype(np.float64) if times.dtype.kind == "M" else times
-                           for times in found])  # fmt: skip
+    times = np.concatenate(
+        [one.astype("datetime64[s]").astype(np.float64) if one.dtype.kind == "M" else one for one in found]
+    )
+    finer = max(0, int(np.log10(max(float(np.median(times)), 1.0) / LATEST) // 3) + 1)
+    return np.asarray(times / 1000.0**finer)
 
 
 def _rated(parts: Mapping[str, Table], roles: Roles, options: Options) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel
@@ -37,6 +37,7 @@ class Classification:
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = engine.METRICS
     open_models = False
+    quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {"class": "the right label", "missing": "whether cells of the row are empty"}
 
     # --- data ---
@@ -69,10 +70,10 @@ class Classification:
         return fit(self.name, cast(Records, train), cast(Records, validation), job)
 
     def load(self, folder: Path, variant: str = "") -> Model:
-        return predictor.load(folder)
+        return predictor.load(folder, variant)
 
     def files(self, folder: Path, variant: str = "") -> list[str]:
-        return predictor.files()
+        return predictor.files(variant)
 
     def baseline(self, train: Rows, options: BaseModel) -> tuple[str, Model]:
         """The most frequent label, with the class shares as probabilities."""
@@ -93,6 +94,14 @@ class Classification:
         from modelcommons.workbench.fields.tabular.explain import Explainer
 
         return Explainer(predictor.load(folder))
+
+    def export(self, folder: Path, out: Path) -> None:
+        """ONNX: `encoded` (batch, features) -> `outputs`: logits, or the target in units of its deviation."""
+        predictor.export(folder, out)
+
+    def calibration(self, folder: Path, rows: Rows) -> Iterator[dict[str, np.ndarray]]:
+        """Not asked for: dynamic quantisation needs none."""
+        return iter(())
 
     def tiny(self, folder: Path) -> Tiny:
         """Leaves of two plants that differ in length, and in colour where length is missing; width tells nothing."""

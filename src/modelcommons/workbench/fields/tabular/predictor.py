@@ -99,8 +99,8 @@ def write(
     )
 
 
-def load(folder: Path) -> Predictor:
-    """A predictor from its folder.
+def load(folder: Path, variant: str = "") -> Predictor:
+    """A predictor from its folder. `variant`: an ONNX file inside it.
 
     Raises:
         UnsafeFile: the weights are a pickle.
@@ -109,12 +109,18 @@ def load(folder: Path) -> Predictor:
     from safetensors.numpy import load_file
 
     config = model_folder.read_config(folder)
-    check_weights(folder)
-    weights = load_file(folder / WEIGHTS)
+    if not variant:
+        check_weights(folder)
+    weights = {} if variant else load_file(folder / WEIGHTS)
     try:
         encoder = Encoder.read(config["encoder"])
         architecture, num_features = str(config["architecture"]), len(encoder.owners)
-        run = _run(architecture, config, weights, num_features)
+        if variant:
+            from modelcommons.workbench.fields.tabular.exporting import onnx_run
+
+            run = onnx_run(folder / variant, architecture)
+        else:
+            run = _run(architecture, config, weights, num_features)
         if "id2label" in config:
             finish = Finish(tuple(model_folder.labels(config, folder)), float(config["temperature"]))
         else:
@@ -141,5 +147,15 @@ def _run(architecture: str, config: Mapping[str, Any], weights: Mapping[str, np.
     raise ValueError(f"there is no architecture {architecture}")
 
 
-def files() -> list[str]:
-    return [CONFIG, WEIGHTS]
+def export(folder: Path, out: Path) -> None:
+    """The model in `folder` as one ONNX file at `out`."""
+    from safetensors.numpy import load_file
+
+    from modelcommons.workbench.fields.tabular import exporting
+
+    model, architecture = load(folder), str(model_folder.read_config(folder)["architecture"])
+    exporting.export(architecture, load_file(folder / WEIGHTS), len(model.encoder.owners), out)
+
+
+def files(variant: str = "") -> list[str]:
+    return [CONFIG, variant or WEIGHTS]

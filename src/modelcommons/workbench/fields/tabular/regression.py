@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel
@@ -49,6 +49,7 @@ class Regression:
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = METRICS
     open_models = False
+    quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {"missing": "whether cells of the row are empty"}
 
     # --- data ---
@@ -78,10 +79,10 @@ class Regression:
         return fit(self.name, cast(Records, train), cast(Records, validation), job)
 
     def load(self, folder: Path, variant: str = "") -> Model:
-        return predictor.load(folder)
+        return predictor.load(folder, variant)
 
     def files(self, folder: Path, variant: str = "") -> list[str]:
-        return predictor.files()
+        return predictor.files(variant)
 
     def baseline(self, train: Rows, options: BaseModel) -> tuple[str, Model]:
         """The mean of the training rows."""
@@ -106,6 +107,14 @@ class Regression:
         from modelcommons.workbench.fields.tabular.explain import Explainer
 
         return Explainer(predictor.load(folder))
+
+    def export(self, folder: Path, out: Path) -> None:
+        """ONNX: `encoded` (batch, features) -> `outputs`: logits, or the target in units of its deviation."""
+        predictor.export(folder, out)
+
+    def calibration(self, folder: Path, rows: Rows) -> Iterator[dict[str, np.ndarray]]:
+        """Not asked for: dynamic quantisation needs none."""
+        return iter(())
 
     def tiny(self, folder: Path) -> Tiny:
         """A sum of two columns with noise of deviation 0.5, which nothing can foretell better than; a third is idle."""
