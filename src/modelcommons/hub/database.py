@@ -210,7 +210,7 @@ def _sqlite(path: Path) -> Database:
     journal = "WAL" if wal_is_safe(library.sqlite_version) else "TRUNCATE"
     # all stay open: a connection is a file, and setting one up takes longer than most questions
     url = URL.create("sqlite", database=str(path))
-    engine = _engine(url, module=library, pool_size=THREADS, max_overflow=0)
+    engine = _engine(url, module=library, pool_size=THREADS, max_overflow=0, pool_use_lifo=True)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, record: Any) -> None:
