@@ -15,7 +15,7 @@ demo: $(READY)  ## three recipes on data that is already here, published to a hu
 	$(BIN)/python demo.py
 
 test: $(READY)  ## all tests, on two processes of one thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-clients: $(READY) $(CLIENTS:%=.clients/%/ready)  ## the hub by three versions of huggingface_hub, each in .clients/
 	OMP_NUM_THREADS=1 COMMONS_TEST_CLIENTS=1 COMMONS_TEST_LONG=1 COMMONS_TEST_EXAMPLES=50 $(BIN)/python -m pytest -q \
@@ -26,7 +26,7 @@ test-clients: $(READY) $(CLIENTS:%=.clients/%/ready)  ## the hub by three versio
 NO_DATABASE := blobs names rendered routing settings
 test-postgres: $(READY)  ## the hub's tests again, on a PostgreSQL of Debian's that starts and ends with them
 	OMP_NUM_THREADS=1 ON_POSTGRES="-c fsync=off" tests/hub/scale/on-postgres \
-		$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/hub $(NO_DATABASE:%=--ignore=tests/hub/test_%.py) \
+		$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/hub $(NO_DATABASE:%=--ignore=tests/hub/test_%.py) \
 		-k "not (test_client and (command_line or filesystem or networks or rows)) and not (test_crash and (killed or planted))"
 
 test-scale: $(READY)  ## two hubs over one PostgreSQL and one S3 bucket (Debian's Swift), one killed under load
