@@ -170,7 +170,7 @@ def _intake(connection: Connection, opened: Opened, quarantine: Quarantine, body
     repo_id = opened.repo.id
 
     def base(oid: str) -> tuple[int, bytes] | None:
-        kind = objects.types(connection, repo_id, [oid]).get(oid)
+        kind = objects.type_of(connection, repo_id, oid)
         return None if kind is None else (kind, objects.read(connection, repo_id, oid, kind))
 
     too_large: dict[str, int] = {}
@@ -242,13 +242,13 @@ def _check_ref(connection: Connection, opened: Opened, one: Command) -> None:
 
 
 def _is_forward(connection: Connection, repo_id: int, old: str, new: str) -> bool:
-    kind = objects.types(connection, repo_id, [new]).get(new)
+    kind = objects.type_of(connection, repo_id, new)
     return kind == COMMIT and history.is_ancestor(connection, repo_id, old, new)
 
 
 def _check_target(connection: Connection, repo_id: int, one: Command) -> None:
     assert one.new is not None
-    kind = objects.types(connection, repo_id, [one.new]).get(one.new)
+    kind = objects.type_of(connection, repo_id, one.new)
     if kind is None:
         raise Unprocessable("the push does not bring what it names")
     if one.name.startswith("refs/tags/"):

@@ -77,7 +77,7 @@ def lacking(
     found: dict[str, None] = {}
     tips: list[str] = []
     for oid in wants:
-        kind = objects.types(connection, repo_id, [oid]).get(oid)
+        kind = objects.type_of(connection, repo_id, oid)
         while kind == TAG:
             found[oid] = None
             oid, kind = objects.read_tag(objects.read(connection, repo_id, oid, TAG))
