@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,16 @@ def test_a_file_that_could_not_be_opened_for_writing_once_is_written_again(tmp_p
     with database.reading() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM things").scalar() == 1
     database.close()
+
+
+def test_a_process_that_starts_while_another_sets_up_the_file_waits(tmp_path: Path) -> None:
+    """SQLite's own waiting does not cover the change of a journal's mode: it says at once that the file is locked."""
+    first = sqlite_library().connect(tmp_path / "hub.sqlite3", isolation_level=None, check_same_thread=False)
+    first.execute("CREATE TABLE things (name)")
+    first.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.2, lambda: first.execute("COMMIT")).start()
+    database = connect("", tmp_path)
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM things").scalar() == 0
+    database.close()
+    first.close()

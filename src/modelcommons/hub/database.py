@@ -215,10 +215,9 @@ def _sqlite(path: Path) -> Database:
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # we say ourselves when a transaction begins
-        for pragma in (
-            f"busy_timeout={BUSY_MS}", f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON",
-            "trusted_schema=OFF", "journal_size_limit=67108864",
-        ):  # fmt: skip
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        _set_journal(connection, journal)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "journal_size_limit=67108864"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -235,6 +234,19 @@ def _sqlite(path: Path) -> Database:
             context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
 
     return Database(engine)
+
+
+def _set_journal(connection: Any, mode: str) -> None:
+    """Sets the journal's mode; SQLite does not wait for its timeout there, so processes that start at once collide."""
+    until = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode={mode}")
+            return
+        except Exception as error:  # of either library
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
