@@ -375,12 +375,13 @@ class _Climb:
     def files(self) -> str:
         """Predictions, recipe, card and model files are those that were signed."""
         told = self.receipt.predicate
-        lines = self.lines
+        lines, baseline = self.lines, self.model.baseline
+        baseline.begin_root()
         if (lines.sha256, lines.merkle_root, len(lines)) != (
             told.predictions.sha256, told.predictions.root, told.predictions.count,
         ):  # fmt: skip
             raise Contradicted(f"predictions/{self.answers}.jsonl.gz is not the file that was signed.")
-        floor, baseline = told.inputs.protocol.get("baseline", {}), self.model.baseline
+        floor = told.inputs.protocol.get("baseline", {})
         if (baseline.sha256, baseline.merkle_root) != (floor.get("sha256"), floor.get("merkleRoot")):
             raise Contradicted("predictions/baseline.jsonl.gz is not the file that was signed.")
         if self.model.recipe.digest(JUDGED) != told.inputs.data.get("recipeSha256"):
