@@ -14,10 +14,10 @@ from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields import find
 from modelcommons.workbench.fields.series.forecasting import TASK
 from modelcommons.workbench.fields.series.metrics import scores
-from modelcommons.workbench.fields.series.rows import Options
+from modelcommons.workbench.fields.series.rows import History, Options
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.run import Run, run
-from modelcommons.workbench.task import Choice, Job, Model, Source, SourceFile, Split
+from modelcommons.workbench.task import Choice, Job, Model, Row, Source, SourceFile, Split
 
 
 def line(target: list[float], mean: list[float], half: float, naive: float) -> dict[str, Any]:
@@ -41,6 +41,15 @@ def test_scores_are_those_worked_out_by_hand() -> None:
             "width": (1.0 + 8.0) / 2,
         }
     )
+
+
+@pytest.mark.parametrize(("came", "regime"), [([2.0, 3.8], "level stays"), ([2.4, 4.0], "level moves")])
+def test_a_change_of_regime_is_a_level_more_than_one_deviation_away(came: list[float], regime: str) -> None:
+    """The two steps before are 1 and 3: mean 2, deviation 1. What lies further back does not count."""
+    past = np.array([[9.0], [1.0], [3.0]])
+    values = np.array([[value] for value in came])
+    row = Row("a", History(past, np.datetime64("2020-01-01")), values)
+    assert TASK.slice(row, "regime") == regime
 
 
 @pytest.fixture(scope="module", params=["linear", "seasonal-naive"])

@@ -57,6 +57,7 @@ class Forecasting:
         "month": "month of the first step forecast",
         "year": "year of the first step forecast",
         "series": "series id or file",
+        "regime": "whether the level moves by more than one deviation of as many steps before",
     }
 
     # --- data ---
@@ -92,6 +93,8 @@ class Forecasting:
         return {"values": rounded(row.y).tolist(), "scale": rounded(scale).tolist()}
 
     def slice(self, row: Row, name: str) -> str:
+        if name == "regime":
+            return _regime(row)
         start = row.x.start.astype("datetime64[s]").item()
         match name:
             case "hour":
@@ -199,6 +202,13 @@ class Forecasting:
             source=folder, recipe=recipe, metric="mse", at_least=0.0125, wrong_file="date,value\n2024-01-01,red\n",
             example=list(itertools.islice(values.tolist(), 100)),
         )  # fmt: skip
+
+
+def _regime(row: Row) -> str:
+    """A change of regime: the mean of what came lies more than one deviation from that of as many steps before it."""
+    past = row.x.values[-len(row.y) :]  # (horizon, channels)
+    moved = np.abs(row.y.mean(axis=0) - past.mean(axis=0)) / np.maximum(past.std(axis=0), 1e-12)
+    return "level moves" if float(moved.mean()) > 1 else "level stays"
 
 
 def _network(config: Config, weights: Mapping[str, np.ndarray]) -> Any:
