@@ -26,6 +26,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 SHARED = {
     "banking77": "banking77",
     "breast-cancer": "breast_cancer",
+    "brent": "finance_series",
     "chinese-poem-genre": "chinese_poem_genre",
     "fashion-mnist": "fashion_mnist",
     "movietweetings": "movietweetings_100k",
