@@ -142,12 +142,12 @@ class Generation:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "animals.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         recipe = {
-            "model": {"new": "gpt", "options": {"width": 32, "layers": 2, "heads": 2}},
-            "data": {"options": {"join": "\n", "context": 48, "passage": 200}, "checks": []},
-            "tune": {"epochs": 16, "batch_size": 16, "learning_rate": 0.004},
+            "model": {"new": "gpt", "options": {"width": 32, "layers": 1, "heads": 2, "ngrams": 2, "buckets": 512}},
+            "data": {"options": {"join": "\n", "context": 32, "passage": 200}, "checks": []},
+            "tune": {"epochs": 4, "batch_size": 8, "learning_rate": 0.02, "optimizer": "adamw"},
         }
         return Tiny(
-            source=folder, recipe=recipe, metric="nats_per_char", at_least=0.15, wrong_file="number\n1\n2\n",
+            source=folder, recipe=recipe, metric="nats_per_char", at_least=0.17, wrong_file="number\n1\n2\n",
             example={"text": "owl always eats", "max_tokens": 8, "temperature": 0},
         )  # fmt: skip
 

@@ -84,8 +84,8 @@ def _fit_new(train: Passages, validation: Passages, job: Job) -> Fit:
     fitted = _train(network, config, windows, validation, job, defaults(len(windows.ids)))
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     save_file(weights, job.folder / WEIGHTS, {"format": "pt"})
-    alphabet = {"alphabet": config.tokens.alphabet} if isinstance(config.tokens, kinds.Characters) else {}
-    write_config(job.folder, TASK_NAME, job.choice.name, options, context=context, **alphabet)
+    rest: dict[str, Any] = {"alphabet": config.tokens.alphabet} if isinstance(config.tokens, kinds.Characters) else {}
+    write_config(job.folder, TASK_NAME, job.choice.name, options, context=context, **rest)
     return fitted
 
 

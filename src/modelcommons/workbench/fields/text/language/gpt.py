@@ -4,14 +4,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, rms_norm, scaled_dot_product_attention
 
-Past = list[tuple[Tensor, Tensor]]  # of each block: keys and values (B, H, T, D / H) of what was read
+KeysValues = tuple[Tensor, Tensor]  # each (B, H, T, D / H)
 TURN = 10_000.0  # longest wavelength of positions, over 2 pi
+PRIME, FACTOR = 2**31 - 1, 1_000_003  # of the hash: no product leaves 64 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What was read before: its last tokens, and the keys and values of each block."""
+
+    last_ids: Tensor  # (B, ngrams - 1), -1 where there was nothing
+    blocks: list[KeysValues]
 
 
 class Gpt(nn.Module):
@@ -19,13 +29,21 @@ class Gpt(nn.Module):
 
     Source: Radford et al., Improving Language Understanding by Generative Pre-Training (2018), with what later small
     models gained from: rotary positions (Su et al., RoFormer, 2021), normalised queries and keys (Henry et al., 2020),
-    squared ReLU (So et al., Primer, 2021), and last layers of a block that begin at zero.
+    squared ReLU (So et al., Primer, 2021), and last layers of a block that begin at zero. A token is read together
+    with the hashed n-grams that end in it (Huang et al., Over-Tokenized Transformer, 2025): what a small network else
+    learns first and slowly.
     """
 
-    def __init__(self, size: int, width: int, layers: int, heads: int, dropout: float, **rest: Any) -> None:
+    def __init__(
+        self, size: int, width: int, layers: int, heads: int, ngrams: int, buckets: int, dropout: float, **rest: Any
+    ) -> None:
         super().__init__()
+        self.buckets = buckets
         self.embed = nn.Embedding(size, width)
         nn.init.normal_(self.embed.weight, std=0.5)
+        self.embed_ngrams = nn.ModuleList(nn.Embedding(buckets, width) for _ in range(ngrams - 1))
+        for each in self.embed_ngrams:
+            nn.init.normal_(each.weight, std=0.02)  # type: ignore[arg-type]
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, size, bias=False)
@@ -37,13 +55,25 @@ class Gpt(nn.Module):
 
     def read(self, input_ids: Tensor, past: Past | None) -> tuple[Tensor, Past]:
         """Logits (B, T, V), and what was read so far; `past` is what stood before these tokens."""
-        x_BTD = self.dropout(_norm(self.embed(input_ids)))
-        kept: Past = []
+        count = len(self.embed_ngrams)
+        before = input_ids.new_full((len(input_ids), count), -1) if past is None else past.last_ids
+        ids = torch.cat([before, input_ids], dim=1)  # (B, count + T)
+        x_BTD = self.dropout(_norm(self.embed(input_ids) + self._ngrams(ids)))
+        kept: list[KeysValues] = []
         for at, block in enumerate(self.blocks):
-            x_BTD, own = block(x_BTD, None if past is None else past[at])
+            x_BTD, own = block(x_BTD, None if past is None else past.blocks[at])
             kept.append(own)
         logits: Tensor = self.head(_norm(x_BTD))
-        return logits, kept
+        return logits, Past(ids[:, ids.shape[1] - count :], kept)
+
+    def _ngrams(self, ids: Tensor) -> Tensor | float:
+        """Vectors of the n-grams that end in each token, summed, (B, T, D); `ids`: (B, count + T)."""
+        count = len(self.embed_ngrams)
+        hashed, found = ids[:, count:], 0.0
+        for at, embed in enumerate(self.embed_ngrams, start=1):
+            hashed = (hashed * FACTOR + ids[:, count - at : ids.shape[1] - at] + 1) % PRIME
+            found = found + embed(hashed % self.buckets)
+        return found
 
 
 class Block(nn.Module):
@@ -59,7 +89,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.narrow.weight)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x_BTD: Tensor, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
         batch, time, width = x_BTD.shape
         split = self.queries_keys_values(_norm(x_BTD)).view(batch, time, 3, self.heads, width // self.heads)
         q, k, v = split.permute(2, 0, 3, 1, 4)  # each (B, H, T, D / H)

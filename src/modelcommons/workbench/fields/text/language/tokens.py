@@ -37,7 +37,8 @@ class Characters:
     """Every character of the training text is a token; those that it has not are unknown."""
 
     def __init__(self, alphabet: str) -> None:
-        self.alphabet, self.end, self.never = alphabet, 0, (1,)
+        self.alphabet, self.end = alphabet, 0
+        self.never: tuple[int, ...] = (1,)
         self.size = len(alphabet) + 2  # end, unknown
         self._code = np.ones(CODE_POINTS, np.int32)
         self._code[_points(alphabet)] = np.arange(2, self.size)
@@ -47,7 +48,7 @@ class Characters:
         return cls("".join(sorted(set().union(*map(set, texts)))))
 
     def encode(self, text: str) -> np.ndarray:
-        return self._code[_points(text)].astype(np.int64)
+        return np.asarray(self._code[_points(text)], np.int64)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self.alphabet[at - 2] if at >= 2 else "" for at in ids)
@@ -59,7 +60,9 @@ class Characters:
 class Bytes:
     """The 256 bytes of UTF-8: any text of any script."""
 
-    size, end, never = 257, 256, ()
+    size = 257
+    end = 256
+    never: tuple[int, ...] = ()
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64)
@@ -124,8 +127,8 @@ def learn_pieces(texts: Iterable[str], vocabulary: int, folder: Path) -> Pieces:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=[END], show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
