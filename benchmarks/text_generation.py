@@ -51,8 +51,9 @@ def report(name: str, one: Measured) -> None:
             f"{main.baseline_name} {floor.value:.4f}"
         )
     print(
-        f"    {main.num_rows:,} passages · {fit.parameters:,} parameters · {fit.epochs:.2g} epochs, {fit.steps:,} steps, "
-        f"{fit.seconds / 60:.1f} min of training, {one.minutes:.1f} min from data to signed model folder\n"
+        f"    {main.num_rows:,} passages · {fit.parameters:,} parameters · {fit.epochs:.2g} epochs, "
+        f"{fit.steps:,} steps, {fit.seconds / 60:.1f} min of training, "
+        f"{one.minutes:.1f} min from data to signed model folder\n"
         f"    {dict(fit.settings)}"
     )
     for kind, parts in main.slices.items():
