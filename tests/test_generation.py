@@ -226,6 +226,12 @@ def test_a_stream_is_the_answer_in_parts(folder: Path, commons: Commons) -> None
     assert told.code == 0 and told.out == model.predict("ab")[0]["prediction"]["text"] + "\n"
 
 
+def test_settings_come_as_json_and_other_braces_are_text() -> None:
+    assert read_input('{"text": "a", "top_k": 3}')[0].x == Prompt(text="a", top_k=3)
+    for text in ('{"a": 1}', "{ begins a program", "{}"):
+        assert read_input(text)[0].x == Prompt(text=text)
+
+
 def test_wrong_questions_are_refused_in_a_sentence(folder: Path) -> None:
     with pytest.raises(DataError, match=r"temperature: .*greater than or equal to 0.*max_tokens, temperature"):
         read_input({"text": "a", "temperature": -1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -173,7 +174,7 @@ def cut(text: str, most: int) -> list[int]:
 
 
 def read_input(value: Any) -> list[Row]:
-    """Prompts from a text, `{"text": ..., "temperature": ...}`, a list of such, or the path of a .txt file.
+    """Prompts from a text, `{"text": ..., "temperature": ...}` (as JSON too), a list of such, or a .txt file's path.
 
     Raises:
         DataError: it is none of these.
@@ -183,7 +184,7 @@ def read_input(value: Any) -> list[Row]:
     if isinstance(value, Path) or (isinstance(value, str) and value.lower().endswith(".txt") and tables.is_file(value)):
         value = Path(value).read_text(encoding="utf-8")
     if isinstance(value, str):
-        value = {"text": value}
+        value = _settings(value) or {"text": value}
     try:
         return [Row("input", Prompt.model_validate(value))]
     except ValidationError as error:
@@ -191,6 +192,17 @@ def read_input(value: Any) -> list[Row]:
         where = ".".join(map(str, first["loc"])) or "input"
         known = ", ".join(Prompt.model_fields)
         raise DataError(f"{where}: {first['msg']}, got {first['input']!r:.60}. Give a text, or {known}.") from None
+
+
+def _settings(text: str) -> dict[str, Any] | None:
+    """The JSON object that the text is, where it is one with a `text`; any other text is the beginning itself."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if "text" in found else None
 
 
 def _passages(split: str, table: tables.Table, roles: Roles, options: Options) -> Passages:
