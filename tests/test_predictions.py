@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ values = st.recursive(
 lines = st.fixed_dictionaries({"id": texts, "prediction": values}, optional={"target": values, "margin": numbers})
 plain = st.fixed_dictionaries({"id": texts, "prediction": st.lists(small | texts)}, optional={"margin": small})
 
+PYTHON = sys.executable
 LINES = [
     {"id": "news.csv:2", "target": "sports", "prediction": "sports", "margin": 0.25},
     {"id": "中文 😀", "target": "world", "prediction": {"label": "world", "p": [1.0, 0.0, 1e-7]}},
@@ -73,6 +75,22 @@ def test_lines_come_back_with_digest_and_root(tmp_path_factory: pytest.TempPathF
     leaves = [merkle.leaf(read.bytes(at)) for at in range(len(read))]
     for at in range(len(read)):
         assert merkle.proven(read.bytes(at), at, len(read), merkle.proof(leaves, at), read.merkle_root)
+
+
+@pytest.mark.parametrize("python", [PYTHON, "/bin/false", "/no/such/python"])
+def test_another_process_finds_the_same_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str) -> None:
+    """And where it cannot, this one does; what lies in the folder is not run."""
+    (tmp_path / "hashlib.py").write_text("raise SystemExit('somebody put this here')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr(predictions, "WORTH_A_PROCESS", 1)
+    written = predictions.write(tmp_path / "a.jsonl.gz", LINES)
+    read = predictions.read(tmp_path / "a.jsonl.gz")
+    by_hand = merkle.root(map(merkle.leaf, read.raw.splitlines()))
+    if python == PYTHON:
+        monkeypatch.setattr(merkle, "root_of_lines", None)  # nothing is left to this process
+    read.begin_root()
+    assert read.merkle_root == written.merkle_root == by_hand
 
 
 def test_the_file_is_readable_with_gzip_and_json_alone(tmp_path: Path) -> None:

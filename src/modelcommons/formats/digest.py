@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from modelcommons.formats.canonical import canonical
@@ -33,8 +34,7 @@ def folder_sha256(folder: Path, paths: Iterable[str]) -> str:
 
 def ids_sha256(ids: Iterable[str]) -> str:
     """Digest of an ordered list of ids, in constant memory: each id in UTF-8 behind its length in bytes, in order."""
-    digest = hashlib.sha256()
-    for id in ids:
-        raw = id.encode()
-        digest.update(len(raw).to_bytes(8, "big") + raw)
+    digest, rest = hashlib.sha256(), iter(ids)
+    while some := [id.encode() for id in islice(rest, 10_000)]:
+        digest.update(b"".join([len(raw).to_bytes(8, "big") + raw for raw in some]))
     return digest.hexdigest()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 Digest = bytes  # 32 of them
 HEX = re.compile("[0-9a-f]{64}")
@@ -12,6 +15,12 @@ HEX = re.compile("[0-9a-f]{64}")
 
 def leaf(data: bytes) -> Digest:
     return hashlib.sha256(b"\x00" + data).digest()
+
+
+def leaves(lines: Iterable[bytes]) -> list[Digest]:
+    """`leaf` of each; without its calls, which take a fifth of the time of a million of them."""
+    new, mark = hashlib.sha256, b"\x00"
+    return [new(mark + line).digest() for line in lines]
 
 
 def _node(left: Digest, right: Digest) -> Digest:
@@ -31,6 +40,34 @@ def root(leaves: Iterable[Digest]) -> str:
         paired = [new(node + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
         level = paired + level[2 * len(paired) :]
     return level[0].hex()
+
+
+def root_of_lines(raw: bytes) -> str:
+    """Root over the lines of a text that ends with a line."""
+    return root(leaves(raw.split(b"\n")[:-1]))
+
+
+def begin(raw: bytes) -> Callable[[], str]:
+    """The same by another process, while this one goes on; what comes back waits for it when it is called."""
+    # -P: a file called hashlib.py in the folder in which somebody works is not Python's own
+    command = [sys.executable, "-P", "-m", "modelcommons.formats.merkle"]
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError:
+        return partial(root_of_lines, raw)
+    assert process.stdin
+    try:
+        with process.stdin as theirs:
+            theirs.write(raw)
+    except BrokenPipeError:
+        pass  # it has ended, and says nothing
+    process.stdin = None
+
+    def end() -> str:
+        found = process.communicate()[0].decode()
+        return found if HEX.fullmatch(found) else root_of_lines(raw)
+
+    return end
 
 
 def proof(leaves: Sequence[Digest], index: int) -> list[str]:
@@ -58,3 +95,7 @@ def proven(data: bytes, index: int, count: int, path: Sequence[str], root: str) 
             digest = _node(beside, digest) if index % 2 else _node(digest, beside)
         index, count = index // 2, (count + 1) // 2
     return not rest and digest.hex() == root
+
+
+if __name__ == "__main__":
+    sys.stdout.write(root_of_lines(sys.stdin.buffer.read()))

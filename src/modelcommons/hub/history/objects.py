@@ -355,6 +355,16 @@ def commit(connection: Connection, repo_id: int, oid: str) -> Commit:
     return found
 
 
+# made once: to put it together takes longer than to ask it
+METAS = select(
+    git_objects.c.oid, git_objects.c.size,
+    case((git_objects.c.size <= POINTER_BYTES, git_objects.c.packed), else_=None).label("packed"),
+).where(
+    git_objects.c.repo_id == bindparam("repo_id"), git_objects.c.type == BLOB,
+    git_objects.c.oid.in_(bindparam("oids", expanding=True)),
+)  # fmt: skip
+
+
 def metas(connection: Connection, repo_id: int, oids: Iterable[str]) -> dict[str, Meta]:
     """Size and pointer of many files at once; one that is not there is left out."""
     kept = cache(connection)
@@ -366,13 +376,7 @@ def metas(connection: Connection, repo_id: int, oids: Iterable[str]) -> dict[str
         else:
             unknown[oid] = None
     for some in batches(unknown):
-        small = case((git_objects.c.size <= POINTER_BYTES, git_objects.c.packed), else_=None).label("packed")
-        rows = connection.execute(
-            select(git_objects.c.oid, git_objects.c.size, small).where(
-                git_objects.c.repo_id == repo_id, git_objects.c.type == BLOB, git_objects.c.oid.in_(some)
-            )
-        )
-        for oid, size, packed in rows:
+        for oid, size, packed in connection.execute(METAS, {"repo_id": repo_id, "oids": list(some)}):
             lfs = pointer(unpack(oid, size, packed)) if packed is not None else None
             found[oid] = Meta(lfs.size if lfs else size, lfs)
             kept.put(("meta", repo_id, oid), found[oid], 400)

@@ -22,6 +22,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")  # no others: some of Pi
 MOST_PIXELS = 50_000_000  # of one picture; a small file can unpack to more memory than there is
 MOST_BYTES = 64 * 2**20
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, OverflowError, struct.error)  # what Pillow raises on bad bytes
+SAYING = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks of PNG in which a picture can be said to lie on its side
 GRAY_MODES = ("1", "L", "LA", "I;16")
 
 
@@ -98,10 +99,18 @@ def upright_size(picture: Image) -> tuple[int, int]:
         DataError: its bytes are cut off or corrupt.
     """
     try:
-        turned = picture.getexif().get(0x0112, 1) >= 5  # orientation: 5 to 8 swap height and width
+        turned = _may_be_turned(picture) and picture.getexif().get(0x0112, 1) >= 5  # 5 to 8 swap height and width
     except BROKEN as error:  # in a PNG file it may stand after the pixels
         raise _not_whole(error) from None
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
+
+
+def _may_be_turned(picture: Image) -> bool:
+    """False for a PNG file in memory that says nothing but pixels: Pillow would decode all of them to be sure."""
+    file = getattr(picture, "fp", None)
+    if picture.format != "PNG" or not isinstance(file, io.BytesIO):
+        return True
+    return any(chunk in file.getvalue() for chunk in SAYING)
 
 
 def _not_whole(error: Exception) -> DataError:
