@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
 from modelcommons.workbench.engine.training import Defaults, Fit, Point
-from modelcommons.workbench.fields.series import linear
+from modelcommons.workbench.fields.series import linear, pretrained
 from modelcommons.workbench.fields.series.forecaster import (
     Config,
     Run,
+    as_json,
     conformal,
     linear_run,
     write_config,
@@ -35,7 +36,12 @@ SCORED = 512  # validation windows that a network is scored on while it trains, 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 
 LEAST_STEPS = 1_000  # of a network's training, where the series are short
-RATES = {"rnn": 2e-3, "transformer": 1e-3}  # peak learning rates
+RATES = {
+    "rnn": 2e-3,
+    "lstm": 2e-3,
+    "transformer": 1e-3,
+    **dict.fromkeys(pretrained.CLASSES, 5e-4),
+}  # peak learning rates
 
 
 class NaiveOptions(BaseModel):
@@ -66,6 +72,17 @@ class RnnOptions(BaseModel):
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of the memory dropped before the last layer.")
 
 
+class LstmOptions(BaseModel):
+    """Long short-term memory over patches."""
+
+    model_config = STRICT
+
+    lookback: int | Literal["auto"] = Field("auto", description="Steps looked back; `auto`: up to 14 seasons.")
+    patch: int = Field(24, ge=1, description="Steps that make one token; 1: one step after the other.")
+    width: int = Field(128, ge=1, description="Size of the memory.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Share of the memory dropped before the last layer.")
+
+
 class TransformerOptions(BaseModel):
     """A small PatchTST-style transformer."""
 
@@ -83,12 +100,15 @@ ARCHITECTURES: dict[str, type[BaseModel]] = {
     "linear": LinearOptions,
     "seasonal-naive": NaiveOptions,
     "rnn": RnnOptions,
+    "lstm": LstmOptions,
     "transformer": TransformerOptions,
 }
 
 
 def fit(train: Windows, validation: Windows, job: Job) -> Fit:
     """Fits the architecture that was chosen and writes config.json and model.safetensors."""
+    if not job.choice.is_new:
+        return _fit_open(train, validation, job)
     started = time.monotonic()
     options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options))
     match options:
@@ -98,7 +118,7 @@ def fit(train: Windows, validation: Windows, job: Job) -> Fit:
         case LinearOptions():
             fitted, settings = _linear(train, validation, options, job)
             return _write_linear(fitted, train, validation, job, settings, started)
-        case RnnOptions() | TransformerOptions():
+        case RnnOptions() | LstmOptions() | TransformerOptions():
             return _fit_network(train, validation, job, options)
     raise AssertionError(f"no way to fit {job.choice.name}")
 
@@ -178,18 +198,55 @@ def _config(windows: Windows, job: Job, lookback: int) -> Config:
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
-def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOptions | TransformerOptions) -> Fit:
+def _fit_network(
+    train: Windows, validation: Windows, job: Job, options: RnnOptions | LstmOptions | TransformerOptions
+) -> Fit:
     import torch
-    from torch.nn.functional import mse_loss
-
-    from modelcommons.workbench.engine.device import device
-    from modelcommons.workbench.engine.train import train as train_network
 
     lookback = _network_lookback(train) if options.lookback == "auto" else options.lookback
     _check_lookback(train, lookback)
     config = _config(train, job, lookback)
     torch.manual_seed(job.seed)
     network = build(config)
+    fit = _train(network, train, validation, job, config)
+    network = network.cpu()
+    interval = conformal([(network_run(network), validation)], lookback, config.interval)
+    write_weights({**{name: value.numpy() for name, value in network.state_dict().items()}, **interval}, job.folder)
+    write_config(config, job.folder)
+    settings = {"look-back": lookback, "patch": config.options["patch"]}
+    return replace(fit, settings={**fit.settings, **settings, **_promised(config)})
+
+
+def _fit_open(train: Windows, validation: Windows, job: Job) -> Fit:
+    """An open model with its own look-back; its head is new where it forecast another horizon."""
+    import torch
+
+    from modelcommons.workbench.engine.adapters import limited, merged
+
+    assert job.choice.folder is not None and isinstance(job.options, Options)
+    name, lookback = pretrained.kind(job.choice.folder), pretrained.context(job.choice.folder)
+    _check_lookback(train, lookback)
+    config = Config.of(validation.panel, name, lookback, job.options.interval, {})
+    torch.manual_seed(job.seed)  # the new weights
+    network, new = pretrained.fit_to(job.choice.folder, config.horizon, len(config.channels))
+    trained = limited(network, job.training.method)
+    fit = _train(pretrained.plain(trained), train, validation, job, config)
+    shipped = merged(trained.cpu(), job.training.method).eval()
+    interval = conformal([(network_run(pretrained.plain(shipped)), validation)], lookback, config.interval)
+    pretrained.save(shipped, as_json(config), interval, job.folder)
+    settings = {"look-back": lookback, "weights that did not fit and are new": ", ".join(new) or "none"}
+    return replace(fit, settings={**fit.settings, **settings, **_promised(config)})
+
+
+def _train(network: nn.Module, train: Windows, validation: Windows, job: Job, config: Config) -> Fit:
+    """history (batch, look-back, channels) -> forecast (batch, horizon, channels), by squared error."""
+    import torch
+    from torch.nn.functional import mse_loss
+
+    from modelcommons.workbench.engine.device import device
+    from modelcommons.workbench.engine.train import train as train_network
+
+    lookback = config.lookback
     usable = train.take(np.flatnonzero(train.where[:, 1] >= lookback))
     judged = evenly(len(validation), SCORED)
 
@@ -204,18 +261,12 @@ def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOpti
         past, target = (torch.from_numpy(part).to(device()) for part in _gather(validation, judged, lookback))
         return float(mse_loss(network(past).float(), target))
 
-    fit = train_network(
+    return train_network(
         network, num_rows=len(usable), batch=batch, loss=loss, score=score, metric="mse", direction="lower",
         limit=0.0,
-        training=job.training, defaults=_defaults(job.choice.name, len(usable)), seed=job.seed,
+        training=job.training, defaults=_defaults(config.architecture, len(usable)), seed=job.seed,
         checkpoints=job.checkpoints, progress=job.progress, seconds=job.seconds, max_steps=job.max_steps,
     )  # fmt: skip
-    network = network.cpu()
-    interval = conformal([(network_run(network), validation)], lookback, config.interval)
-    write_weights({**{name: value.numpy() for name, value in network.state_dict().items()}, **interval}, job.folder)
-    write_config(config, job.folder)
-    settings = {"look-back": lookback, "patch": config.options["patch"]}
-    return replace(fit, settings={**fit.settings, **settings, **_promised(config)})
 
 
 def _gather(windows: Windows, indices: np.ndarray, lookback: int) -> tuple[np.ndarray, np.ndarray]:
@@ -238,12 +289,16 @@ def _network_lookback(train: Windows) -> int:
 
 def build(config: Config) -> nn.Module:
     """The network that `config` describes, without its weights."""
+    from torch import nn
+
     from modelcommons.workbench.fields.series import models
 
     options = {name: value for name, value in config.options.items() if name != "lookback"}
     match config.architecture:
         case "rnn":
             return models.Normalised(models.Rnn(config.lookback, config.horizon, **options))
+        case "lstm":
+            return models.Normalised(models.Rnn(config.lookback, config.horizon, **options, cell=nn.LSTM))
         case "transformer":
             return models.Normalised(models.Transformer(config.lookback, config.horizon, **options))
         case _:

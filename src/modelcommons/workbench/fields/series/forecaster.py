@@ -12,6 +12,7 @@ import numpy as np
 
 from modelcommons.errors import DataError, FormatError
 from modelcommons.formats import safetensors
+from modelcommons.workbench.fields.series import pretrained
 from modelcommons.workbench.fields.series.metrics import rounded
 from modelcommons.workbench.fields.series.rows import History, Panel, Scale, Windows, evenly
 from modelcommons.workbench.task import Answer, Row
@@ -45,9 +46,14 @@ class Config:
 
 
 def write_config(config: Config, folder: Path) -> None:
+    text = json.dumps({"model_type": MODEL_TYPE, **as_json(config)}, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """What config.json says of a forecaster."""
     scale = config.scale and {"mean": config.scale.mean.tolist(), "std": config.scale.std.tolist()}
-    value = {
-        "model_type": MODEL_TYPE,
+    return {
         "task": "time-series-forecasting",
         "architecture": config.architecture,
         "horizon": config.horizon,
@@ -58,7 +64,6 @@ def write_config(config: Config, folder: Path) -> None:
         "interval": config.interval,
         "options": dict(config.options),
     }
-    (folder / "config.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_config(folder: Path) -> Config:
@@ -69,7 +74,9 @@ def read_config(folder: Path) -> Config:
     path = folder / "config.json"
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        if value["model_type"] != MODEL_TYPE:
+        if value["model_type"] in pretrained.CLASSES:
+            value = value[pretrained.OURS]
+        elif value["model_type"] != MODEL_TYPE:
             raise FormatError(f"Expected model_type '{MODEL_TYPE}' in {path}, got '{value['model_type']}'.")
         scale = value["scale"] and Scale(
             np.array(value["scale"]["mean"], float), np.array(value["scale"]["std"], float)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from modelcommons.errors import DataError, UsageError
 from modelcommons.formats.tables import is_file
 from modelcommons.workbench.engine.training import Fit
-from modelcommons.workbench.fields.series import linear
+from modelcommons.workbench.fields.series import linear, pretrained
 from modelcommons.workbench.fields.series.explain import Explainer
 from modelcommons.workbench.fields.series.figures import figures
 from modelcommons.workbench.fields.series.fitting import ARCHITECTURES, build, fit, network_run
@@ -49,7 +49,7 @@ class Forecasting:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = METRICS
-    open_models = False
+    open_models = True
     quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {
         "hour": "hour of the first step forecast, in blocks of six",
@@ -114,6 +114,11 @@ class Forecasting:
         config = read_config(folder)
         if variant:
             return Forecaster(config, _onnx_run(folder / variant))
+        if config.architecture in pretrained.CLASSES:
+            run, interval = network_run(pretrained.plain(pretrained.load(folder)[0])), pretrained.read_interval(folder)
+            return Forecaster(
+                config, lambda past: with_interval(run(past)[0], interval.get("low"), interval.get("high"))
+            )
         weights = read_weights(folder)
         low, high = weights.pop("low", None), weights.pop("high", None)
         if config.architecture in LINEAR:
@@ -122,7 +127,10 @@ class Forecasting:
         return Forecaster(config, lambda past: with_interval(run(past)[0], low, high))
 
     def files(self, folder: Path, variant: str = "") -> list[str]:
-        return ["config.json", variant or "model.safetensors"]
+        if variant:
+            return ["config.json", variant]
+        beside = [pretrained.INTERVAL] if (folder / pretrained.INTERVAL).is_file() else []
+        return ["config.json", "model.safetensors", *beside]
 
     def baseline(self, train: Rows, options: BaseModel) -> tuple[str, Model]:
         """The last season again, with intervals from its errors in the training windows."""
@@ -154,9 +162,15 @@ class Forecasting:
         from modelcommons.workbench.engine.quantize import export
         from modelcommons.workbench.fields.series.models import WithInterval
 
-        config, weights = read_config(folder), read_weights(folder)
-        low, high = weights.pop("low", None), weights.pop("high", None)
-        network, names = _network(config, weights), ["forecast"]
+        config, names = read_config(folder), ["forecast"]
+        if config.architecture in pretrained.CLASSES:
+            weights = pretrained.read_interval(folder)
+            low, high = weights.pop("low", None), weights.pop("high", None)
+            network = pretrained.plain(pretrained.load(folder)[0])
+        else:
+            weights = read_weights(folder)
+            low, high = weights.pop("low", None), weights.pop("high", None)
+            network = _network(config, weights)
         if low is not None and high is not None:
             network, names = (
                 WithInterval(network, torch.from_numpy(low), torch.from_numpy(high)),

@@ -41,23 +41,31 @@ class Normalised(nn.Module):
 
 
 class Rnn(nn.Module):
-    """A GRU over patches instead of steps, so that a look-back of 720 is 30 steps of memory.
+    """A GRU or LSTM over patches instead of steps, so that a look-back of 720 is 30 steps of memory.
 
     Source: Lin et al. 2023, SegRNN; with one linear head for all steps.
     """
 
-    def __init__(self, lookback: int, horizon: int, patch: int, width: int, dropout: float) -> None:
+    def __init__(
+        self,
+        lookback: int,
+        horizon: int,
+        patch: int,
+        width: int,
+        dropout: float,
+        cell: type[nn.GRU] | type[nn.LSTM] = nn.GRU,
+    ) -> None:
         super().__init__()
         self.patch = patch
         self.embed = nn.Linear(patch, width)
-        self.memory = nn.GRU(width, width, batch_first=True)
+        self.memory = cell(width, width, batch_first=True)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, horizon))
 
     def forward(self, x_BL: Tensor) -> Tensor:
         x_BL = x_BL[:, x_BL.shape[1] % self.patch :]  # whole patches, the latest
         x_BNP = x_BL.reshape(x_BL.shape[0], -1, self.patch)
-        _, last = self.memory(torch.relu(self.embed(x_BNP)))
-        return self.head(last[-1])  # type: ignore[no-any-return]
+        every_BNW, _ = self.memory(torch.relu(self.embed(x_BNP)))
+        return self.head(every_BNW[:, -1])  # type: ignore[no-any-return]
 
 
 class Transformer(nn.Module):
