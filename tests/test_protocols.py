@@ -28,9 +28,11 @@ SHARED = {
     "breast-cancer": "breast_cancer",
     "brent": "finance_series",
     "chinese-poem-genre": "chinese_poem_genre",
+    "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
     "movietweetings": "movietweetings_100k",
     "sms-spam": "sms_spam",
+    "tiny-shakespeare": "tiny_shakespeare",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
 

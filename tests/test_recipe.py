@@ -79,7 +79,6 @@ def test_a_mistake_is_told_with_line_and_key(more: str, tmp_path: Path) -> None:
     [
         ("{new: liner}", "model.new: time-series-forecasting has no architecture 'liner'. Did you mean 'linear'?"),
         ("{new: linear, options: {a: 1}}", "model.options.a is not a key. Known: lookback."),
-        ("{from: a/b}", "model.from: time-series-forecasting takes no open model."),
         ("{from: a/b, new: x}", "model: expected one of `from`, `new` and `auto`, got `from` and `new`."),
         ("{}", "model: expected one of `from`, `new` and `auto`, got none of them."),
         ("{auto: [{new: linear}, {}]}", "model.auto[1]: expected one of `from` and `new`, got none of them."),
@@ -89,6 +88,11 @@ def test_a_mistake_is_told_with_line_and_key(more: str, tmp_path: Path) -> None:
 )
 def test_a_wrong_model_is_told(model: str, told: str, tmp_path: Path) -> None:
     assert mistake(tmp_path, BASE.replace("{new: linear}", model)).startswith(f"news.yaml:2: {told}")
+
+
+def test_an_open_model_is_refused_by_a_task_that_takes_none(tmp_path: Path) -> None:
+    text = BASE.replace("time-series-forecasting", "recommendation").replace("{new: linear}", "{from: a/b}")
+    assert mistake(tmp_path, text).startswith("news.yaml:2: model.from: recommendation takes no open model.")
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:

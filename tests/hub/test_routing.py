@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
+from fastapi import Depends, Request, Response
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Match
@@ -116,3 +119,39 @@ def test_a_small_answer_does_not_wait_for_an_acknowledgement() -> None:
         return found
 
     assert asyncio.run(nodelay()) == 1
+
+
+def door(request: Request) -> str:
+    return threading.current_thread().name
+
+
+Door = Annotated[str, Depends(door)]
+
+
+def answer(passed: Door) -> Response:
+    return Response(f"{passed},{threading.current_thread().name}")
+
+
+def value(passed: Door) -> dict[str, str]:
+    return {"passed": passed}
+
+
+def numbered(number: int) -> Response:
+    return Response(str(number))
+
+
+def test_door_and_answer_are_one_piece_of_work_where_only_the_request_is_asked() -> None:
+    router = Router()
+    for path, endpoint in (("/answer", answer), ("/value", value), ("/numbered/{number}", numbered)):
+        router.add_api_route(path, endpoint)
+    router.index()
+    assert len(router.pieces) == 1
+    client = TestClient(AsyncExitStackMiddleware(router))
+    by, at = client.get("/answer").text.split(",")
+    assert by == at
+    assert list(client.get("/value").json()) == ["passed"] and client.get("/numbered/7").text == "7"
+
+
+def test_what_clients_ask_most_is_one_piece() -> None:
+    asked = ("/api/models/{owner}/{name}", "/api/models/{owner}/{name}/revision/{rev}", "/api/models")
+    assert {route.path for route in ROUTER.routes if id(route) in ROUTER.pieces} >= set(asked)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import typer
 
 from modelcommons.cli.hub import hub
 from modelcommons.cli.options import Debug, Json, Quiet
-from modelcommons.cli.output import plain, progress, show, table
+from modelcommons.cli.output import plain, progress, show, table, write
 
 # plain help: rich's costs half of the time that `commons --help` may take
 app = typer.Typer(
@@ -204,13 +204,14 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run or model folder, or a hub id.")],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="A text, a file, or `-` for stdin.")],
     variant: Annotated[str, typer.Option(help="An export, such as onnx/model_int8.onnx.")] = "",
+    stream: Annotated[bool, typer.Option("--stream", help="Print a text while it is written.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Answer inputs, in JSON.
 
-    One JSON line for each answer; with --json one list.
+    One JSON line for each answer; with --json one list; with --stream the bare text that a model writes.
 
     \b
     commons predict runs/news-1a2b3c4d "How do I activate my card?"
@@ -222,6 +223,9 @@ def predict(
     from modelcommons.workbench.serve import load
 
     served = load(model, variant)
+    if stream:
+        write(part for value in read(inputs) for part in served.stream(value))
+        return
     answers = [answer for value in read(inputs) for answer in served.predict(value)]
     show(answers, "\n".join(jsons.dumps(answer, ensure_ascii=False) for answer in answers), json)
 

@@ -25,6 +25,16 @@ def show(value: Any, words: str, as_json: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def write(parts: Iterator[str]) -> None:
+    """A text to stdout, each part as soon as it is there."""
+    try:
+        for part in parts:
+            print(part, end="", flush=True)
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def plain(value: Any) -> Any:
     """JSON values from ours."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

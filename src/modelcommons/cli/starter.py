@@ -20,6 +20,7 @@ FIRST_DATA = {
     "tabular-classification": "bundled:breast-cancer",
     "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
+    "text-generation": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
 }
 LEFT_OUT = ("name", "task", "privacy")  # said otherwise, or reserved

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from modelcommons.errors import FormatError, NotFound
+from modelcommons.errors import FormatError, NotFound, UsageError
 from modelcommons.formats.card import read_front_matter
 from modelcommons.workbench import fields
 from modelcommons.workbench.recipe import load_resolved
-from modelcommons.workbench.task import Answer, Model, Task
+from modelcommons.workbench.task import Answer, Model, Streams, Task
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,18 @@ class Served:
         """One answer per input: a list in, or a file with several rows, gives several answers."""
         with fields.needed(self.task):
             return self.model.predict(self.task.read_input(value, self.options))
+
+    def stream(self, value: Any) -> Iterator[str]:
+        """The answers to `predict`'s input bit by bit, as they come about.
+
+        Raises:
+            UsageError: the task's answers come whole.
+        """
+        if not isinstance(self.model, Streams):
+            raise UsageError(f"The answers of {self.task.name} come whole. Leave --stream out.")
+        with fields.needed(self.task):
+            for row in self.task.read_input(value, self.options):
+                yield from self.model.stream(row)
 
 
 def load(path: str | Path, variant: str = "") -> Served:

@@ -316,3 +316,11 @@ class Exports(Protocol):
 class Draws(Protocol):
     def figures(self, lines: Sequence[Line], language: Literal["en", "zh"]) -> list[tuple[str, str]]:
         """(title, SVG) pairs for the report: confusion, reliability, forecasts. Uses matplotlib."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """An ability of a loaded `Model`, not of the task."""
+
+    def stream(self, row: Row) -> Iterator[str]:
+        """The answer bit by bit, as it comes about."""

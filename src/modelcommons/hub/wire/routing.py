@@ -4,18 +4,22 @@ Starlette asks one route after the other; for the last of two hundred that takes
 
 Of the requests that only read, a few are answered at a time and the others wait: each is some milliseconds of Python in
 a thread, and threads that take the interpreter from each other make all of them slower. A turn ends where the answer
-begins, so that nobody who reads slowly keeps one.
+begins, so that nobody who reads slowly keeps one. For the same reason door and answer of such a request are one piece
+of work for one thread, where FastAPI makes two of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 import anyio
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
@@ -64,6 +68,7 @@ class Router(APIRouter):
         super().__init__(**given)
         self.root = Branch()
         self.turns = anyio.Semaphore(AT_ONCE)
+        self.pieces: dict[int, Callable[[Request], Response]] = {}  # by the id of the route
 
     def index(self) -> None:
         """To be called when all routes are there."""
@@ -71,6 +76,8 @@ class Router(APIRouter):
         for number, route in enumerate(self.routes):
             assert isinstance(route, APIRoute)
             self.root.add(number, route)
+            if READING[0] in (route.methods or ()) and _answers(route) and (piece := one_piece(route.dependant)):
+                self.pieces[id(route)] = piece
 
     def candidates(self, path: str) -> list[APIRoute]:
         """The routes worth asking about a path, in the order in which they were added."""
@@ -105,6 +112,45 @@ class Router(APIRouter):
 
         await self.turns.acquire()
         try:
-            await route.handle(scope, receive, begin)
+            if (piece := self.pieces.get(id(route))) is None:
+                await route.handle(scope, receive, begin)
+            else:
+                response = await run_in_threadpool(piece, Request(scope, receive, begin))
+                await response(scope, receive, begin)
         finally:
             end()
+
+
+def _answers(route: APIRoute) -> bool:
+    """Whether what its function returns is sent as it is; else FastAPI makes JSON of it."""
+    returned = get_type_hints(route.endpoint).get("return")
+    return isinstance(returned, type) and issubclass(returned, Response)
+
+
+def one_piece(dependant: Dependant) -> Callable[[Request], Any] | None:
+    """What FastAPI would call one after the other, as one call; None where it takes more than the request, or waits."""
+    call = dependant.call
+    more = (
+        dependant.path_params, dependant.query_params, dependant.header_params, dependant.cookie_params,
+        dependant.body_params, dependant.response_param_name, dependant.background_tasks_param_name,
+        dependant.http_connection_param_name, dependant.websocket_param_name, dependant.security_scopes_param_name,
+    )  # fmt: skip
+    if call is None or any(more) or inspect.iscoroutinefunction(call) or inspect.isgeneratorfunction(call):
+        return None
+    before: list[tuple[str | None, Callable[[Request], Any]]] = []
+    for one in dependant.dependencies:
+        if (piece := one_piece(one)) is None:
+            return None
+        before.append((one.name, piece))
+
+    def called(request: Request) -> Any:
+        given: dict[str, Any] = {}
+        for name, piece in before:
+            value = piece(request)
+            if name is not None:
+                given[name] = value
+        if dependant.request_param_name:
+            given[dependant.request_param_name] = request
+        return call(**given)
+
+    return called

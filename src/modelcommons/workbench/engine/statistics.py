@@ -41,6 +41,20 @@ def bootstrap(
     return _percentiles(sums, counts, seed, draws)
 
 
+def bootstrap_ratio(
+    values: np.ndarray, over: np.ndarray, seed: int, draws: int = 2000, groups: Sequence[str] | None = None
+) -> tuple[float, float]:
+    """95 % percentile-bootstrap interval of `values.sum() / over.sum()`: errors over words, nats over characters.
+
+    Args:
+        values: one number per row, shape (rows,); so `over`, which is not negative and not 0 everywhere.
+        groups: as for `bootstrap`.
+    """
+    sums, _ = _by_group(values, groups)
+    totals, _ = _by_group(over, groups)
+    return _percentiles(sums, totals, seed, draws)
+
+
 def block_bootstrap(values: np.ndarray, block: int, seed: int, draws: int = 2000) -> tuple[float, float]:
     """95 % interval of the mean of a series whose neighbours are alike: blocks of `block` values are drawn together.
 

@@ -19,6 +19,7 @@ TASKS: dict[str, str] = {
     "tabular-classification": "tabular.classification",
     "tabular-regression": "tabular.regression",
     "text-classification": "text.classification",
+    "text-generation": "text.generation",
     "time-series-forecasting": "series.forecasting",
 }
 

@@ -1,0 +1,1 @@
+"""language models: what text-generation is made of."""
