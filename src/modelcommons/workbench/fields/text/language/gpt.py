@@ -56,7 +56,8 @@ class Gpt(nn.Module):
     def read(self, input_ids: Tensor, past: Past | None) -> tuple[Tensor, Past]:
         """Logits (B, T, V), and what was read so far; `past` is what stood before these tokens."""
         count = len(self.embed_ngrams)
-        before = input_ids.new_full((len(input_ids), count), -1) if past is None else past.last_ids
+        batch = input_ids.shape[0]  # not len(), which torch.export takes for a constant
+        before = input_ids.new_full((batch, count), -1) if past is None else past.last_ids
         ids = torch.cat([before, input_ids], dim=1)  # (B, count + T)
         x_BTD = self.dropout(_norm(self.embed(input_ids) + self._ngrams(ids)))
         kept: list[KeysValues] = []
