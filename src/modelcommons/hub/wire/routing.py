@@ -122,9 +122,9 @@ class Router(APIRouter):
 
 
 def _answers(route: APIRoute) -> bool:
-    """Whether what its function returns is sent as it is; else FastAPI makes JSON of it."""
+    """Whether what its function returns is sent as it is; else FastAPI, or the route, makes something of it."""
     returned = get_type_hints(route.endpoint).get("return")
-    return isinstance(returned, type) and issubclass(returned, Response)
+    return type(route) is APIRoute and isinstance(returned, type) and issubclass(returned, Response)
 
 
 def one_piece(dependant: Dependant) -> Callable[[Request], Any] | None:
