@@ -67,20 +67,13 @@ class RnnOptions(BaseModel):
     model_config = STRICT
 
     lookback: int | Literal["auto"] = Field("auto", description="Steps looked back; `auto`: up to 14 seasons.")
-    patch: int = Field(24, ge=1, description="Steps that make one token.")
-    width: int = Field(128, ge=1, description="Size of the memory.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Share of the memory dropped before the last layer.")
-
-
-class LstmOptions(BaseModel):
-    """Long short-term memory over patches."""
-
-    model_config = STRICT
-
-    lookback: int | Literal["auto"] = Field("auto", description="Steps looked back; `auto`: up to 14 seasons.")
     patch: int = Field(24, ge=1, description="Steps that make one token; 1: one step after the other.")
     width: int = Field(128, ge=1, description="Size of the memory.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of the memory dropped before the last layer.")
+
+
+class LstmOptions(RnnOptions):
+    """Long short-term memory over patches."""
 
 
 class TransformerOptions(BaseModel):
@@ -118,7 +111,7 @@ def fit(train: Windows, validation: Windows, job: Job) -> Fit:
         case LinearOptions():
             fitted, settings = _linear(train, validation, options, job)
             return _write_linear(fitted, train, validation, job, settings, started)
-        case RnnOptions() | LstmOptions() | TransformerOptions():
+        case RnnOptions() | TransformerOptions():
             return _fit_network(train, validation, job, options)
     raise AssertionError(f"no way to fit {job.choice.name}")
 
@@ -198,9 +191,7 @@ def _config(windows: Windows, job: Job, lookback: int) -> Config:
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
-def _fit_network(
-    train: Windows, validation: Windows, job: Job, options: RnnOptions | LstmOptions | TransformerOptions
-) -> Fit:
+def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOptions | TransformerOptions) -> Fit:
     import torch
 
     lookback = _network_lookback(train) if options.lookback == "auto" else options.lookback

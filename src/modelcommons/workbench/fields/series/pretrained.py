@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from modelcommons.errors import FormatError
 from modelcommons.formats import safetensors
+from modelcommons.formats.model_folder import read_config
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +26,7 @@ def kind(folder: Path) -> str:
     Raises:
         FormatError: it is none that forecasts here.
     """
-    found = _config(folder).get("model_type")
+    found = read_config(folder).get("model_type")
     if found not in CLASSES:
         raise FormatError(
             f"Expected a model of type {' or '.join(CLASSES)} for forecasting in {folder.name}, got {found!r}. "
@@ -41,7 +41,7 @@ def context(folder: Path) -> int:
     Raises:
         FormatError: its config does not say.
     """
-    found = _config(folder).get("context_length", 32)  # the library's own default for both kinds
+    found = read_config(folder).get("context_length", 32)  # the library's own default for both kinds
     if not isinstance(found, int) or found < 1:
         raise FormatError(f"Expected context_length in {folder / 'config.json'} as a number of steps, got {found!r}.")
     return found
@@ -130,14 +130,3 @@ def plain(network: nn.Module) -> nn.Module:
             return self.inner(past_values=history).prediction_outputs  # type: ignore[no-any-return]
 
     return Plain(network)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"Expected the config of a model in {path}; it has none ({error}).") from error
-    if not isinstance(found, dict):
-        raise FormatError(f"Expected an object in {path}, got {type(found).__name__}.")
-    return found
