@@ -19,8 +19,9 @@ from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.speech import augment, rows
 from modelcommons.workbench.fields.speech.classifier import Classifier, Window, load
 from modelcommons.workbench.fields.speech.explain import Explainer
+from modelcommons.workbench.fields.speech.features import LogMel
 from modelcommons.workbench.fields.speech.options import ClassificationOptions
-from modelcommons.workbench.fields.speech.sound import LogMel, Sound, read, resampled
+from modelcommons.workbench.fields.speech.sound import Sound, read, resampled
 from modelcommons.workbench.fields.speech.tiny import write
 from modelcommons.workbench.sources import local
 from modelcommons.workbench.task import Choice, Job, Row, Split
@@ -114,7 +115,7 @@ def table(folder: Path, speakers: int = 4) -> Path:
 
 
 def reading(folder: Path) -> Any:
-    return rows.read(local.find(folder, "data"), {}, "auto")
+    return rows.read(local.find(folder, "data"), {}, "auto", "label")
 
 
 def test_a_table_of_paths_is_read_with_its_speakers(tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def open_model(name: str, folder: Path) -> Path:
 def test_an_open_model_is_tuned_and_loads_again(name: str, method: Any, tmp_path: Path) -> None:
     task = fields.find("audio-classification")
     write(tmp_path / "data")
-    found = rows.read(local.find(tmp_path / "data", "data"), {}, "auto")
+    found = rows.read(local.find(tmp_path / "data", "data"), {}, "auto", "label")
     parts = task.split(found, Split(), ClassificationOptions())
     folder = open_model(name, tmp_path / "open")
     digests = []

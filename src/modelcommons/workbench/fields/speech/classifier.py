@@ -19,9 +19,10 @@ from pydantic import ValidationError
 from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, labels, read_config
 from modelcommons.workbench.engine.classification import Answer, answers
-from modelcommons.workbench.fields.speech.architectures import CLASSIFIERS, LogMelOptions
+from modelcommons.workbench.fields.speech.architectures import CLASSIFIERS
 from modelcommons.workbench.fields.speech.extractors import PROCESSOR, extracted, read_extractor
-from modelcommons.workbench.fields.speech.sound import FASTEST, SLOWEST, LogMel, Sound
+from modelcommons.workbench.fields.speech.features import Features, read_features
+from modelcommons.workbench.fields.speech.sound import FASTEST, SLOWEST, Sound
 from modelcommons.workbench.task import Row
 
 if TYPE_CHECKING:
@@ -54,19 +55,6 @@ class Window:
         window = np.zeros(self.samples, np.float32)
         window[spare : spare + len(samples)] = samples
         return window
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """Log-mel features, each band with mean 0 and deviation 1 over the training recordings."""
-
-    logmel: LogMel
-    mean: np.ndarray  # float32 (M,)
-    std: np.ndarray  # float32 (M,)
-
-    def inputs(self, samples: np.ndarray) -> np.ndarray:
-        """float32 (B, N) -> float32 (B, T, M)."""
-        return np.asarray((self.logmel.features(samples) - self.mean) / self.std)
 
 
 class Classifier:
@@ -124,21 +112,16 @@ def files(folder: Path, variant: str = "") -> list[str]:
     return [CONFIG, *processor, variant or WEIGHTS]
 
 
-def log_mel(options: LogMelOptions, rate_hz: int) -> LogMel:
-    return LogMel(rate_hz, options.mels, options.window_ms, options.hop_ms)
-
-
 def _own_window(config: Mapping[str, Any], folder: Path) -> tuple[Window, Features]:
     try:
         found = config["preprocess"]
         window = _window(found)
         options = CLASSIFIERS[config["architecture"]].model_validate(config["options"])
-        mean, std = (np.array(found[name], np.float32) for name in ("mean", "std"))
-        logmel = log_mel(options, window.rate_hz)
-        assert mean.shape == std.shape == (options.mels,) and logmel.frames(window.samples) > 0
+        features = read_features(found, options)
+        assert features.logmel.frames(window.samples) > 0
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise FormatError(f"{folder / CONFIG}: `preprocess` is not as it was written ({error!s:.200}).") from error
-    return window, Features(logmel, mean, std)
+    return window, features
 
 
 def _open_window(config: Mapping[str, Any], extractor: Any, folder: Path) -> Window:

@@ -14,14 +14,13 @@ from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.speech import augment
 from modelcommons.workbench.fields.speech.architectures import CLASSIFIERS, LogMelOptions, defaults, open_defaults
 from modelcommons.workbench.fields.speech.classifier import (
-    Features,
     Inputs,
     Window,
-    log_mel,
     logits_of,
     open_network,
 )
 from modelcommons.workbench.fields.speech.extractors import extracted, read_extractor
+from modelcommons.workbench.fields.speech.features import evenly, log_mel, measure
 from modelcommons.workbench.fields.speech.options import ClassificationOptions
 from modelcommons.workbench.fields.speech.rows import Clips
 from modelcommons.workbench.task import Job
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TASK_NAME = "audio-classification"
-MEASURED = 1_000  # training recordings that mean and deviation are taken from, evenly spaced
 SCORED_AT_ONCE = 64
 COVERED = 99.0  # percent of the training recordings that `seconds: auto` hears whole
 MOST_SECONDS = 10.0  # that `auto` hears
@@ -77,13 +75,13 @@ def _fit_new(train: Clips, validation: Clips, labels: list[str], job: Job) -> Fi
     options = CLASSIFIERS[job.choice.name].model_validate(dict(job.choice.options))
     window = measured(train, train.rate_hz, job, options)
     parts = [Examples(clips, window, labels) for clips in (train, validation)]
-    features = normalised(parts[0], options)
+    features = measure(log_mel(options, window.rate_hz), (parts[0].heard(np.array([at])) for at in evenly(len(train))))
     torch.manual_seed(job.seed)
     network = Cnn(options, len(labels))
     fitted = _train(network, parts, job, features.inputs, defaults(len(train)))
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, job.folder / WEIGHTS, {"format": "pt"})
-    preprocess = asdict(window) | {"mean": features.mean.tolist(), "std": features.std.tolist()}
+    preprocess = asdict(window) | features.written()
     write_config(
         job.folder, TASK_NAME, job.choice.name, options.model_dump(mode="json"), id2label=id2label(labels),
         preprocess=preprocess,
@@ -125,15 +123,6 @@ def measured(train: Clips, rate_hz: int, job: Job, options: LogMelOptions | None
         seconds = min(MOST_SECONDS, float(np.percentile(train.lengths, COVERED)) / train.rate_hz)
     least = log_mel(options, rate_hz).window if options else 1
     return Window(rate_hz, max(least, int(np.ceil(seconds * rate_hz))))
-
-
-def normalised(train: Examples, options: LogMelOptions) -> Features:
-    """Mean and deviation of each band over some training recordings, 6 digits each."""
-    logmel = log_mel(options, train.window.rate_hz)
-    some = np.arange(0, len(train), max(1, len(train) // MEASURED))
-    found = logmel.features(train.heard(some))
-    mean, std = (np.round(each, 6) for each in (found.mean((0, 1)), np.maximum(found.std((0, 1)), 1e-2)))
-    return Features(logmel, mean.astype(np.float32), std.astype(np.float32))
 
 
 def _train(network: nn.Module, parts: list[Examples], job: Job, inputs: Inputs, values: Defaults) -> Fit:

@@ -1,9 +1,9 @@
-"""sound: a recording's bytes as samples, samples of another rate, and their log-mel features.
+"""sound: a recording's bytes as samples, and samples of another rate.
 
 The messages of errors here are clauses that name no file: the caller knows its place.
 """
 
-# B batch, N samples, T frames, M mel bands
+# N samples
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ SLOWEST, FASTEST = 1_000, 192_000  # samples a second
 MOST_SECONDS = 600.0  # of one recording; a small file can unpack to more than memory holds
 MOST_BYTES = 256 * 2**20
 FULL = 32_768.0  # what a sample of 16 bits is divided by
-FLOOR = 1e-7  # power of a band that counts as silence; a full-scale sine has about 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,60 +123,3 @@ def _from_array(value: Mapping[str, Any]) -> Sound:
     if samples.dtype.kind != "f" or not np.isfinite(samples).all():
         raise DataError(f"expected finite samples between -1 and 1, or int16, got {samples.dtype}")
     return Sound(as_int16(samples), rate)
-
-
-# --- features -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LogMel:
-    """Log power in bands that are as wide as the ear hears them, window by window.
-
-    Source: Davis & Mermelstein, Comparison of Parametric Representations (1980); mel scale of the HTK book.
-    """
-
-    rate_hz: int
-    mels: int = 40
-    window_ms: float = 25.0
-    hop_ms: float = 10.0
-
-    @cached_property
-    def window(self) -> int:
-        """Samples under one window."""
-        return max(2, round(self.rate_hz * self.window_ms / 1000))
-
-    @cached_property
-    def hop(self) -> int:
-        """Samples from one window to the next."""
-        return max(1, round(self.rate_hz * self.hop_ms / 1000))
-
-    @cached_property
-    def size(self) -> int:
-        """Of the Fourier transform: the next power of two."""
-        return int(2 ** math.ceil(math.log2(self.window)))
-
-    def frames(self, num_samples: int) -> int:
-        """Whole windows in so many samples."""
-        return max(0, 1 + (num_samples - self.window) // self.hop)
-
-    def features(self, samples: np.ndarray) -> np.ndarray:
-        """float32 (..., N) -> float32 (..., T, M); N is at least one window."""
-        stretches = np.lib.stride_tricks.sliding_window_view(samples, self.window, axis=-1)[..., :: self.hop, :]
-        spectrum = np.fft.rfft(stretches * self._hann, self.size)
-        power = spectrum.real**2 + spectrum.imag**2
-        return np.asarray(np.log(np.maximum(power.astype(np.float32) @ self.filters, FLOOR)))
-
-    @cached_property
-    def _hann(self) -> np.ndarray:
-        """Periodic."""
-        return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window), np.float32)
-
-    @cached_property
-    def filters(self) -> np.ndarray:
-        """Triangles that overlap by half, float32 (size // 2 + 1, M), from 0 Hz to half the rate."""
-        highest = 2595 * math.log10(1 + self.rate_hz / 2 / 700)
-        corners = 700 * (10 ** (np.linspace(0, highest, self.mels + 2) / 2595) - 1)  # (M + 2,) Hz
-        bins = np.linspace(0, self.rate_hz / 2, self.size // 2 + 1)[:, None]
-        up = (bins - corners[:-2]) / np.diff(corners)[:-1]
-        down = (corners[2:] - bins) / np.diff(corners)[1:]
-        return np.asarray(np.maximum(0, np.minimum(up, down)), np.float32)
