@@ -68,7 +68,7 @@ class Classification:
 
     def content(self, row: Row) -> bytes:
         """The decoded samples, so that two files of the same sound are the same."""
-        return f"{row.x.rate_hz} Hz ".encode() + bytes(row.x.samples.tobytes())
+        return bytes(row.x.content())
 
     def label(self, row: Row) -> str:
         return str(row.y)

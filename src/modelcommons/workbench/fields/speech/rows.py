@@ -86,6 +86,13 @@ class Clips:
     def targets(self) -> list[str]:
         return [self._targets[at] for at in self.index.tolist()]
 
+    def said(self, change: Callable[[str], str]) -> Clips:
+        """The same recordings with their targets changed."""
+        targets = [change(target) for target in self._targets]
+        return Clips(
+            self._samples, self._ends, self.rate_hz, targets, self._names, self._groups, self._times, self.index
+        )
+
     @property
     def lengths(self) -> np.ndarray:
         """Samples of each recording, int64 (rows,)."""

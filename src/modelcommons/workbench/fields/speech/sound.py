@@ -36,6 +36,10 @@ class Sound:
     def seconds(self) -> float:
         return len(self.samples) / self.rate_hz
 
+    def content(self) -> bytes:
+        """What makes two recordings the same."""
+        return f"{self.rate_hz} Hz ".encode() + self.samples.tobytes()
+
     def at(self, rate_hz: int) -> np.ndarray:
         """The samples at another rate, float32 (N,), -1 to 1."""
         return resampled(self.samples.astype(np.float32) / FULL, self.rate_hz, rate_hz)
