@@ -15,7 +15,7 @@ Width = Annotated[int, Field(ge=8, le=2048)]
 class CtcOptions(LogMelOptions):
     """Convolutions and recurrent layers over log-mel features, trained by CTC."""
 
-    width: Width = Field(128, description="Channels of the convolutions, and cells of a recurrent layer each way.")
+    width: Width = Field(96, description="Channels of the convolutions, and cells of a recurrent layer each way.")
     layers: int = Field(2, ge=1, le=8, description="Recurrent layers (GRU).")
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of values dropped between layers while training.")
     streaming: bool = Field(

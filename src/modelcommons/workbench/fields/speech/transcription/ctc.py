@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from modelcommons.workbench.fields.speech.transcription.architectures import CtcOptions
 
-SIZES, STRIDES = (5, 3), (2, 1)  # of the convolutions over time
+SIZES, STRIDES = (5, 3), (3, 1)  # of the convolutions over time
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Heard:
 
 
 class Ctc(nn.Module):
-    """Half as many frames as the features have; in both directions, or in one for streaming."""
+    """A third as many frames as the features have; in both directions, or in one for streaming."""
 
     def __init__(self, options: CtcOptions, num_labels: int) -> None:
         super().__init__()
