@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from modelcommons.workbench.fields.speech.architectures import CnnOptions
 
 
-def convolution(inside: int, outside: int, pool: bool = False) -> nn.Sequential:
-    """Convolution of 3 x 3, halving where asked, batch normalisation, ReLU."""
+def convolution(inside: int, outside: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, padding=1, bias=False),
-        *([nn.MaxPool2d(2, ceil_mode=True)] if pool else []),
+        nn.Conv2d(inside, outside, size, stride, padding=size // 2, bias=False),
         nn.BatchNorm2d(outside),
         nn.ReLU(),
     )
@@ -27,9 +26,9 @@ class Cnn(nn.Module):
 
     def __init__(self, options: CnnOptions, num_labels: int) -> None:
         super().__init__()
-        stages: list[nn.Module] = [convolution(1, options.widths[0], pool=True)]
+        stages: list[nn.Module] = [convolution(1, options.widths[0], 5, 2)]
         for inside, outside in itertools.pairwise(options.widths):
-            stages += [convolution(inside, outside, pool=True), convolution(outside, outside)]
+            stages += [convolution(inside, outside, stride=2), convolution(outside, outside)]
         self.stages = nn.Sequential(*stages)
         bands = -(-options.mels // 2 ** len(options.widths))
         self.dropout = nn.Dropout(options.dropout)
