@@ -134,7 +134,7 @@ class Recognition:
 
         example = write(folder)
         options = {"mels": 16, "window_ms": 32, "hop_ms": 10, "width": 24, "layers": 1, "dropout": 0, "beam": 2}
-        tune = {"epochs": 25, "batch_size": 8, "learning_rate": 0.02}
+        tune = {"epochs": 14, "batch_size": 8, "learning_rate": 0.02}
         return Tiny(
             source=folder,
             recipe={
