@@ -142,7 +142,7 @@ class Classification:
         example = write(folder)
         options = {"widths": [8, 16], "mels": 16, "window_ms": 32, "hop_ms": 16, "dropout": 0}
         return Tiny(
-            source=folder, recipe={"model": {"new": "cnn", "options": options}, "tune": {"epochs": 20}},
+            source=folder, recipe={"model": {"new": "cnn", "options": options}, "tune": {"epochs": 14}},
             metric="accuracy", at_least=0.9, wrong_file="audio,label\nnowhere.wav,rise\nnothere.wav,fall\n",
             example=str(example),
         )  # fmt: skip

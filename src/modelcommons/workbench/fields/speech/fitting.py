@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelcommons.formats.model_folder import WEIGHTS, id2label, write_config
+from modelcommons.workbench.engine.classification import LEAST
 from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.speech import augment
 from modelcommons.workbench.fields.speech.architectures import CLASSIFIERS, LogMelOptions, defaults, open_defaults
@@ -145,25 +146,29 @@ def _train(network: nn.Module, parts: list[Examples], job: Job, inputs: Inputs, 
         return cross_entropy(logits_of(network(made)).float(), targets, label_smoothing=job.training.label_smoothing)
 
     def score(network: nn.Module) -> float:
-        return accuracy(network, validation, inputs)
+        return log_loss(network, validation, inputs)
 
     return run(
-        network, num_rows=len(train), batch=batch, loss=loss, score=score, metric="accuracy", direction="higher",
-        limit=1.0,
+        network, num_rows=len(train), batch=batch, loss=loss, score=score, metric="log_loss", direction="lower",
+        limit=0.0,
         training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
         seconds=job.seconds, max_steps=job.max_steps, average=AVERAGE,
     )  # fmt: skip
 
 
-def accuracy(network: nn.Module, rows: Examples, inputs: Inputs) -> float:
-    """Share of the rows whose label the network gets right; it is in evaluation mode."""
+def log_loss(network: nn.Module, rows: Examples, inputs: Inputs) -> float:
+    """Mean surprise at the right labels; on the few rows that sounds have for it, many checkpoints are all right.
+
+    A label that training never saw surprises as much as a chance of `LEAST` would.
+    """
     import torch
 
     from modelcommons.workbench.engine.device import device
 
-    right = 0
+    total = 0.0
     for start in range(0, len(rows), SCORED_AT_ONCE):
         indices = np.arange(start, min(start + SCORED_AT_ONCE, len(rows)))
         logits = logits_of(network(torch.from_numpy(inputs(rows.heard(indices))).to(device())))
-        right += int((logits.argmax(1).cpu().numpy() == rows.codes[indices]).sum())
-    return right / len(rows)
+        found, codes = logits.float().log_softmax(1).cpu().numpy(), rows.codes[indices]
+        total -= float(np.where(codes < 0, np.log(LEAST), found[np.arange(len(codes)), codes]).sum())
+    return total / len(rows)
