@@ -196,3 +196,44 @@ def test_an_open_model_keeps_its_characters_or_gets_those_of_the_texts(
     assert loaded.alphabet.characters == characters
     assert set(loaded.predict([some.test[0]])[0]["prediction"]["text"]) <= set(characters)
     assert {"vocab.json", "preprocessor_config.json"} <= set(model.files(place))
+
+
+def whisper(folder: Path) -> Path:
+    """A Whisper with random weights, whose tokens are bytes."""
+    import torch
+    import transformers as tf
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    torch.manual_seed(0)
+    special = ["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"]
+    vocabulary = {name: at for at, name in enumerate(["<|endoftext|>", *sorted(ByteLevel.alphabet()), *special])}
+    tokenizer = tf.WhisperTokenizer(vocab=vocabulary, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    config = tf.WhisperConfig(
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, num_mel_bins=16, max_source_positions=50,
+        max_target_positions=24, decoder_start_token_id=257, eos_token_id=0, pad_token_id=0, bos_token_id=0,
+    )  # fmt: skip
+    tf.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    tf.WhisperFeatureExtractor(feature_size=16, chunk_length=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_writes_token_by_token_learns_to_write_the_texts(tmp_path: Path) -> None:
+    """Of random weights little is to be heard, so it learns one text by heart."""
+    from modelcommons.workbench.fields.speech.transcription.writers import Writer
+
+    task, some = parts(tmp_path / "data")
+    place = tmp_path / "model"
+    place.mkdir()
+    only, few = (part.said(lambda text: "ab c").take(np.arange(4)) for part in (some.train, some.validation))
+    job = Job(
+        Choice(whisper(tmp_path / "open"), "whisper"), Training(batch_size=4, learning_rate=0.03, epochs=30),
+        RecognitionOptions(augment="none"), 0, place, tmp_path / "checkpoints", mc.Silent(), max_steps=30,
+    )  # fmt: skip
+    assert task.fit(only, few, job).value == 0
+    loaded = model.load(place)
+    assert isinstance(loaded, Writer)
+    assert [answer["prediction"]["text"] for answer in loaded.predict(list(some.test)[:2])] == ["ab c"] * 2
+    assert {"tokenizer.json", "preprocessor_config.json"} <= set(model.files(place))

@@ -1,7 +1,7 @@
 """a recogniser's folder, read without running code from it, as something that writes what it hears.
 
 config.json of our own:  {"model_type": "modelcommons", "task", "architecture", "options", "alphabet", "preprocess"}
-of transformers:         its own; the characters are those of its tokenizer
+of transformers:         its own; the characters, or pieces of words, are those of its tokenizer
 """
 
 # B batch, N samples, T frames, K labels, of which 0 is the blank
@@ -25,12 +25,13 @@ from modelcommons.workbench.fields.speech.transcription.architectures import REC
 from modelcommons.workbench.fields.speech.transcription.decoding import Decoded, beam, greedy
 from modelcommons.workbench.fields.speech.transcription.open_models import (
     OPEN_BEAM,
-    TOKENIZER_FILES,
+    VOCABULARY_FILES,
     emissions,
     open_alphabet,
     open_network,
     read_tokenizer,
 )
+from modelcommons.workbench.fields.speech.transcription.writers import TOKENIZER_FILES, Writer, load_writer
 from modelcommons.workbench.task import Answer, Row
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def own_emissions(network: nn.Module, features: Features) -> Emissions:
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
-def load(folder: Path, variant: str = "") -> Recogniser:
+def load(folder: Path, variant: str = "") -> Recogniser | Writer:
     """A recogniser from its folder; it has no variants.
 
     Raises:
@@ -147,6 +148,8 @@ def load(folder: Path, variant: str = "") -> Recogniser:
     if config["model_type"] == MODEL_TYPE:
         return _own(folder, config)
     check_weights(folder)
+    if config.get("is_encoder_decoder"):
+        return load_writer(folder)
     extractor, tokenizer = read_extractor(folder), read_tokenizer(folder)
     alphabet, columns = open_alphabet(tokenizer)
     emit = emissions(open_network(folder).eval(), extractor, columns)
@@ -155,7 +158,11 @@ def load(folder: Path, variant: str = "") -> Recogniser:
 
 def files(folder: Path, variant: str = "") -> list[str]:
     """What is read to predict."""
-    return [CONFIG, *(name for name in (PROCESSOR, *TOKENIZER_FILES) if (folder / name).is_file()), WEIGHTS]
+    return [
+        CONFIG,
+        *(name for name in (PROCESSOR, *VOCABULARY_FILES, *TOKENIZER_FILES) if (folder / name).is_file()),
+        WEIGHTS,
+    ]
 
 
 def _own(folder: Path, config: Mapping[str, Any]) -> Recogniser:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 OPEN_BEAM = 8
-TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
+VOCABULARY_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
 
 
 def open_network(folder: Path, num_labels: int | None = None, blank: int = 0) -> nn.Module:
