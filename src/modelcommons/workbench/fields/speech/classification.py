@@ -41,7 +41,7 @@ class Classification:
     options: type[BaseModel] = ClassificationOptions
     architectures: Mapping[str, type[BaseModel]] = CLASSIFIERS
     metrics = engine.METRICS
-    open_models = True
+    open_models = ("audio-classification",)
     quantization: Literal["dynamic", "static"] = "static"
     slices: Mapping[str, str] = {
         "class": "the right label",

@@ -63,7 +63,7 @@ class Recognition:
     options: type[BaseModel] = RecognitionOptions
     architectures: Mapping[str, type[BaseModel]] = RECOGNISERS
     metrics = measures.METRICS
-    open_models = True
+    open_models = ("automatic-speech-recognition",)
     slices: Mapping[str, str] = {"speaker": "the row's group", "length": "words said, in five steps"}
 
     # --- data ---
