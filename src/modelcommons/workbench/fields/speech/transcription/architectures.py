@@ -16,7 +16,7 @@ class CtcOptions(LogMelOptions):
     """Convolutions and recurrent layers over log-mel features, trained by CTC."""
 
     width: Width = Field(96, description="Channels of the convolutions, and cells of a recurrent layer each way.")
-    layers: int = Field(2, ge=1, le=8, description="Recurrent layers (GRU).")
+    layers: int = Field(1, ge=1, le=8, description="Recurrent layers (GRU).")
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of values dropped between layers while training.")
     streaming: bool = Field(
         False, description="Hears only what came before, so that it can write while it listens; else both ways."
@@ -28,15 +28,15 @@ class CtcOptions(LogMelOptions):
 
 RECOGNISERS: dict[str, type[BaseModel]] = {"ctc": CtcOptions}
 
-STEPS = 2_500  # that a small set is gone through at least, in at most `MOST_EPOCHS`
+STEPS = 4_000  # that a small set is gone through at least, in at most `MOST_EPOCHS`
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
 
 
 def defaults(num_rows: int) -> Defaults:
     """For a new recogniser on this many training rows."""
-    batch_size = max(4, min(16, num_rows // 16))
+    batch_size = max(4, min(8, num_rows // 16))
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_rows))
-    return Defaults(epochs, batch_size, learning_rate=2e-3, weight_decay=0.01)
+    return Defaults(epochs, batch_size, learning_rate=4e-3, weight_decay=0.01)
 
 
 OPEN_PEAK_RATES = {"full": 1e-4, "head": 1e-3, "lora": 3e-4}  # by method
