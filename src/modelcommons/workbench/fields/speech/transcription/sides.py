@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Batch = tuple["Tensor", ...]
 
+MASKED = 0.05  # share of a recording under one mask: a whole word that is gone cannot be learned
+
 
 class Side(Protocol):
     def batch(self, sounds: Sequence[np.ndarray], texts: Sequence[str], rng: np.random.Generator) -> Batch: ...
@@ -39,7 +41,7 @@ class Own:
     def batch(self, sounds: Sequence[np.ndarray], texts: Sequence[str], rng: np.random.Generator) -> Batch:
         """Features (B, T, M), frames of each, and what `spelled` gives."""
         made = [self.features.inputs(whole(samples, self.features)) for samples in sounds]
-        made = [augment.masked(each[None], rng)[0] for each in made] if self.masks else made
+        made = [augment.masked(each[None], rng, MASKED)[0] for each in made] if self.masks else made
         return *padded(made), *spelled(self.alphabet, texts)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
