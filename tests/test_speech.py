@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,10 @@ def test_a_folder_of_no_audio_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert", "id2label": {"0": "a", "1": "b"}}')
     with pytest.raises(CommonsError):
         load(tmp_path)
+
+
+def test_real_recordings_are_read_with_their_words_and_speakers(real: Callable[[str], Path]) -> None:
+    found = rows.read(local.find(real("samples") / "fsdd", "fsdd"), {}, "auto", "label")
+    row = found.parts["test"][0]
+    assert row.y in ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    assert row.x.rate_hz == 8_000 and 0.1 < row.x.seconds < 3 and row.group and not found.num_bad
