@@ -26,7 +26,7 @@ class CnnOptions(LogMelOptions):
     """A small convolutional network over log-mel features."""
 
     widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=6)] = Field(
-        (24, 48, 64), description="Channels of each stage."
+        (16, 32, 48), description="Channels of each stage."
     )
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of the last features dropped while training.")
 

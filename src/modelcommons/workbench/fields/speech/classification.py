@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from modelcommons.workbench.engine import classification as engine
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.engine.training import Fit
+from modelcommons.workbench.fields.speech import disturb
 from modelcommons.workbench.fields.speech import rows as reading
 from modelcommons.workbench.fields.speech.architectures import CLASSIFIERS
 from modelcommons.workbench.fields.speech.options import ClassificationOptions
@@ -48,6 +49,7 @@ class Classification:
         "duration": "length of the recording, in five steps",
         "speaker": "the row's group",
     }
+    disturbances = disturb.DISTURBANCES
 
     # --- data ---
 
@@ -81,6 +83,9 @@ class Classification:
                 return row.group or "unknown"
             case _:
                 return next((words for limit, words in DURATIONS if row.x.seconds < limit), "4 s and more")
+
+    def disturb(self, row: Row, name: str) -> Row:
+        return Row(row.id, disturb.disturb(row.x, name, row.id), row.y, row.group)
 
     # --- models ---
 

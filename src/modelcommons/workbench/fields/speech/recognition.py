@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.engine.training import Fit
+from modelcommons.workbench.fields.speech import disturb
 from modelcommons.workbench.fields.speech import rows as reading
 from modelcommons.workbench.fields.speech.options import RecognitionOptions
 from modelcommons.workbench.fields.speech.rows import Clips
@@ -65,6 +66,7 @@ class Recognition:
     metrics = measures.METRICS
     open_models = ("automatic-speech-recognition",)
     slices: Mapping[str, str] = {"speaker": "the row's group", "length": "words said, in five steps"}
+    disturbances = disturb.DISTURBANCES
 
     # --- data ---
 
@@ -96,6 +98,9 @@ class Recognition:
             return row.group or "unknown"
         count = len(row.y.split())
         return next((words for limit, words in LENGTHS if count < limit), "17 words and more")
+
+    def disturb(self, row: Row, name: str) -> Row:
+        return Row(row.id, disturb.disturb(row.x, name, row.id), row.y, row.group)
 
     # --- models ---
 
