@@ -1,1 +1,0 @@
-"""transcription: what is said in a recording, character by character."""
