@@ -116,7 +116,7 @@ def table(folder: Path, speakers: int = 4) -> Path:
 
 
 def reading(folder: Path) -> Any:
-    return rows.read(local.find(folder, "data"), {}, "auto")
+    return rows.read(local.find(folder, "data"), {}, "auto", "label")
 
 
 def test_a_table_of_paths_is_read_with_its_speakers(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def open_model(name: str, folder: Path) -> Path:
 def test_an_open_model_is_tuned_and_loads_again(name: str, method: Any, tmp_path: Path) -> None:
     task = fields.find("audio-classification")
     write(tmp_path / "data")
-    found = rows.read(local.find(tmp_path / "data", "data"), {}, "auto")
+    found = rows.read(local.find(tmp_path / "data", "data"), {}, "auto", "label")
     parts = task.split(found, Split(), ClassificationOptions())
     folder = open_model(name, tmp_path / "open")
     digests = []
@@ -251,7 +251,7 @@ def test_a_folder_of_no_audio_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_real_recordings_are_read_with_their_words_and_speakers(real: Callable[[str], Path]) -> None:
-    found = rows.read(local.find(real("samples") / "fsdd", "fsdd"), {}, "auto")
+    found = rows.read(local.find(real("samples") / "fsdd", "fsdd"), {}, "auto", "label")
     row = found.parts["test"][0]
     assert row.y in ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     assert row.x.rate_hz == 8_000 and 0.1 < row.x.seconds < 3 and row.group and not found.num_bad

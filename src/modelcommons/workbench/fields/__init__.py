@@ -15,6 +15,7 @@ from modelcommons.workbench.task import Task
 # task -> module that holds it as `TASK`; the module's folder is the field
 TASKS: dict[str, str] = {
     "audio-classification": "speech.classification",
+    "automatic-speech-recognition": "speech.recognition",
     "image-classification": "image.classification",
     "recommendation": "recommendation.recommendation",
     "tabular-classification": "tabular.classification",

@@ -251,4 +251,8 @@ SETS: dict[str, Bundled] = {
         "Made, not recorded: the letters and figures of Morse code at any speed and pitch, in noise.",
         morse.recordings,
     ),
+    "morse-messages": Bundled(
+        "python", "CC0-1.0", "https://www.itu.int/rec/R-REC-M.1677", "Made as `morse`: one or two words each.",
+        morse.messages,
+    ),
 }  # fmt: skip

@@ -14,7 +14,7 @@ ALL: tuple[Change, ...] = ("shift", "speed", "gain", "mask")
 SPEEDS = (0.85, 1.15)  # pitch changes with it, as between voices
 GAINS = (0.25, 2.0)
 MASKS = 2  # of time, and of frequency
-WIDEST = 0.2  # share of the frames or bands under one mask
+WIDEST = 0.2  # share of the bands, or of the frames of a single word, under one mask
 
 
 def sped(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -32,15 +32,18 @@ def louder(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(samples * np.float32(np.exp(rng.uniform(low, high))))
 
 
-def masked(features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def masked(features: np.ndarray, rng: np.random.Generator, longest: float = WIDEST) -> np.ndarray:
     """A copy in which some frames and some bands are set to 0, the mean of all features; (B, T, M).
 
     Source: Park et al., SpecAugment (2019), without time warping.
+
+    Args:
+        longest: share of the frames under one mask, at most.
     """
-    for axis in (1, 2):
+    for axis, share in ((1, longest), (2, WIDEST)):
         size = features.shape[axis]
         for _ in range(MASKS):
-            widths = rng.integers(0, max(1, int(WIDEST * size)) + 1, len(features))
+            widths = rng.integers(0, max(1, int(share * size)) + 1, len(features))
             starts = rng.integers(0, size - widths + 1)
             places = np.arange(size)
             under = (places >= starts[:, None]) & (places < (starts + widths)[:, None])  # (B, size)

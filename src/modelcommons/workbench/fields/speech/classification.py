@@ -54,7 +54,7 @@ class Classification:
     # --- data ---
 
     def rows(self, source: Source, columns: Mapping[str, str], options: BaseModel) -> Reading:
-        return reading.read(source, columns, cast(ClassificationOptions, options).rate)
+        return reading.read(source, columns, cast(ClassificationOptions, options).rate, "label")
 
     def split(self, reading: Reading, how: Split, options: BaseModel) -> Parts:
         parts = cast(Mapping[str, Clips], reading.parts)

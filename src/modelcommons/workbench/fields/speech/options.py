@@ -38,3 +38,29 @@ class ClassificationOptions(BaseModel):
                 return ()
             case chosen:
                 return chosen
+
+
+class RecognitionOptions(BaseModel):
+    """`data.options` of automatic-speech-recognition."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: Rate = Field("auto", description=f"Samples a second; `auto`: as most recordings have, at most {HIGHEST:,}.")
+    plain: bool = Field(
+        True, description="Texts without capitals and punctuation, for training and scoring; else as they are written."
+    )
+    augment: tuple[Literal["speed", "gain", "mask"], ...] | Literal["auto", "none"] = Field(
+        "auto",
+        description="How training recordings are varied: `speed` (with it the pitch), `gain` (loudness), `mask` "
+        "(stretches of time and bands of frequency left out of the log-mel features); `auto`: all of them.",
+    )
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        match self.augment:
+            case "auto":
+                return ("speed", "gain", "mask")
+            case "none":
+                return ()
+            case chosen:
+                return chosen

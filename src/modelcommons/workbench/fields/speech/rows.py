@@ -1,4 +1,7 @@
-"""rows of recordings: Parquet with the bytes, folders named by class, or a table with a column of paths."""
+"""rows of recordings: Parquet with the bytes, folders named by class, or a table with a column of paths.
+
+What is known of a recording is its class (role `label`) or what is said in it (role `text`).
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ MOST_CLASSES = 10_000
 
 AUDIO_NAMES = ("audio", "sound", "recording", "speech", "path", "file", "file_name", "filename", "audio_path", "wav")
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "y", "keyword", "command")
+TEXT_NAMES = ("text", "sentence", "transcript", "transcription", "normalized_text", "words")
 GROUP_NAMES = ("speaker", "speaker_id", "speaker_name", "client_id")
 LABEL_KINDS = ("category", "integer", "text", "boolean")
 
@@ -82,6 +86,13 @@ class Clips:
     def targets(self) -> list[str]:
         return [self._targets[at] for at in self.index.tolist()]
 
+    def said(self, change: Callable[[str], str]) -> Clips:
+        """The same recordings with their targets changed."""
+        targets = [change(target) for target in self._targets]
+        return Clips(
+            self._samples, self._ends, self.rate_hz, targets, self._names, self._groups, self._times, self.index
+        )
+
     @property
     def lengths(self) -> np.ndarray:
         """Samples of each recording, int64 (rows,)."""
@@ -103,18 +114,22 @@ class Roles:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 Value = Callable[[int], "bytes | Path"]  # index of a row -> its recording
+Target = Literal["label", "text"]
+Known = tuple[dict[str, Table], dict[str, list[str]]]  # tables without the rows that have no target; the targets
 
 
-def read(source: Source, columns: Mapping[str, str], rate: int | Literal["auto"]) -> Reading:
-    """All recordings of a source with their classes, decoded once to one rate.
+def read(source: Source, columns: Mapping[str, str], rate: int | Literal["auto"], target: Target) -> Reading:
+    """All recordings of a source with what is known of them, decoded once to one rate.
+
+    Args:
+        target: the role of the column that says it.
 
     Raises:
-        DataError: no column of recordings or labels is found, there is one class only, or nothing can be read.
+        DataError: no column of recordings or targets is found, there is one class only, or nothing can be read.
     """
     tables = read_source(source)
-    roles = find_roles(tables, columns)
-    labels = _labels(tables, roles.target)
-    tables = {split: table.refuse(table.codes(roles.target, labels) < 0, "no label") for split, table in tables.items()}
+    roles = find_roles(tables, columns, target)
+    tables, known = (_labelled if target == "label" else _transcribed)(tables, roles.target)
     values = {split: _values(source, table, roles) for split, table in tables.items()}
     rate_hz, decoded = _decoded(source, tables, values, roles, rate)
     parts: dict[str, Clips] = {}
@@ -123,16 +138,15 @@ def read(source: Source, columns: Mapping[str, str], rate: int | Literal["auto"]
         broken = unreadable | _timeless(table, roles.time)
         good = np.array([index not in broken for index in range(len(table))], bool)
         tables[split] = table.refuse(~good, lambda index, why=broken: why[index])  # type: ignore[misc]
-        targets = [labels[code] for code in table.codes(roles.target, labels).tolist()]
         names = _names(table.ids(roles.id), values[split], good if roles.by_path else None)
         groups = [str(value) for value in table.column(roles.group).to_pylist()] if roles.group else None
         times = table.moments(roles.time) if roles.time else None
-        whole = Clips(samples, np.cumsum([0, *lengths]), rate_hz, targets, names, groups, times)
+        whole = Clips(samples, np.cumsum([0, *lengths]), rate_hz, known[split], names, groups, times)
         parts[split] = whole if good.all() else whole.take(np.flatnonzero(good))
-    return _reading(tables, parts, roles, labels)
+    return _reading(tables, parts, roles, target)
 
 
-def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> Roles:
+def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str], target: Target) -> Roles:
     """The columns as the recipe names them; those not named are found by name and kind."""
     table = next(iter(tables.values()))
     for role, name in columns.items():
@@ -141,19 +155,18 @@ def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> Roles
                 f"data.columns.{role}: there is no column '{name}'. The columns are {', '.join(table.columns)}."
             )
     audio = columns.get("audio") or _find(table, AUDIO_NAMES, lambda name: _holds_recordings(table, name))
-    target = columns.get("label") or _find(
-        table, LABEL_NAMES, lambda name: name != audio and table.kinds[name] in LABEL_KINDS
-    )
-    for what, found in (("audio", audio), ("label", target)):
+    names, kinds = (LABEL_NAMES, LABEL_KINDS) if target == "label" else (TEXT_NAMES, ("text",))
+    answer = columns.get(target) or _find(table, names, lambda name: name != audio and table.kinds[name] in kinds)
+    for what, found in (("audio", audio), (target, answer)):
         if found is None:
             raise DataError(
                 f"Expected a column of the role {what}, found none among {', '.join(table.columns)}. "
                 f"Name it in the recipe: data.columns.{what}."
             )
-    assert audio is not None and target is not None
+    assert audio is not None and answer is not None
     group = columns.get("group") or next((name for name in table.columns if name.lower() in GROUP_NAMES), None)
     by_path = table.kinds[audio] == "text"
-    return Roles(audio, target, columns.get("id"), group, columns.get("time"), by_path)
+    return Roles(audio, answer, columns.get("id"), group, columns.get("time"), by_path)
 
 
 def _find(table: Table, names: Sequence[str], fits: Callable[[str], bool]) -> str | None:
@@ -171,15 +184,32 @@ def _holds_recordings(table: Table, name: str) -> bool:
     return isinstance(first, str) and first.lower().endswith(AUDIO_SUFFIXES)
 
 
-def _labels(tables: Mapping[str, Table], column: str) -> tuple[str, ...]:
-    """The classes of all parts, those of the first part first."""
+def _labelled(tables: Mapping[str, Table], column: str) -> Known:
+    """Each row's class.
+
+    Raises:
+        DataError: there is one class only.
+    """
     labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.classes(column)))
     if not 2 <= len(labels) <= MOST_CLASSES:
         raise DataError(
             f"Expected 2 to {MOST_CLASSES:,} classes in '{column}', found {len(labels):,}: {', '.join(labels[:3])}. "
             "Give recordings of another class too, or name another column: data.columns.label."
         )
-    return labels
+    left = {split: table.refuse(table.codes(column, labels) < 0, "no label") for split, table in tables.items()}
+    return left, {
+        split: [labels[code] for code in table.codes(column, labels).tolist()] for split, table in left.items()
+    }
+
+
+def _transcribed(tables: Mapping[str, Table], column: str) -> Known:
+    """What is said in each row, as it is written."""
+    texts = {split: [str(text or "") for text in table.column(column).to_pylist()] for split, table in tables.items()}
+    spoken = {split: np.array([any(map(str.isalnum, text)) for text in some], bool) for split, some in texts.items()}
+    return (
+        {split: table.refuse(~spoken[split], "no text") for split, table in tables.items()},
+        {split: [text for text in some if any(map(str.isalnum, text))] for split, some in texts.items()},
+    )
 
 
 def _timeless(table: Table, column: str | None) -> dict[int, str]:
@@ -300,20 +330,18 @@ def _stored(key: str, num_rows: int, value: Value, rate_hz: int) -> Decoded:
 # --- the report -----------------------------------------------------------------------------------------------------
 
 
-def _reading(tables: Mapping[str, Table], parts: Mapping[str, Clips], roles: Roles, labels: tuple[str, ...]) -> Reading:
+def _reading(tables: Mapping[str, Table], parts: Mapping[str, Clips], roles: Roles, target: Target) -> Reading:
     bad = tuple(BadRow(line.where, line.reason) for table in tables.values() for line in table.bad)
     return Reading(
         parts=parts,
-        columns=tuple(_columns(tables, parts, roles, labels)),
+        columns=tuple(_columns(tables, parts, roles, target)),
         bad=bad[:5],
         num_bad=sum(table.num_bad for table in tables.values()),
         num_read=sum(table.num_read for table in tables.values()),
     )
 
 
-def _columns(
-    tables: Mapping[str, Table], parts: Mapping[str, Clips], roles: Roles, labels: tuple[str, ...]
-) -> Iterator[Column]:
+def _columns(tables: Mapping[str, Table], parts: Mapping[str, Clips], roles: Roles, target: Target) -> Iterator[Column]:
     clips = next(iter(parts.values()))
     first = next(iter(tables.values()))
     for name in first.columns:
@@ -323,7 +351,9 @@ def _columns(
                 seconds = float(np.median(clips.lengths)) / clips.rate_hz
                 yield Column(name, "audio", "audio", missing, None, f"{seconds:.2f} s at {clips.rate_hz:,} Hz")
             case roles.target:
-                yield Column(name, "category", "label", missing, len(labels), labels[0])
+                known = [answer for part in parts.values() for answer in part.targets]
+                kind = "category" if target == "label" else "text"
+                yield Column(name, kind, target, missing, len(set(known)), next(iter(known), ""))
             case _:
                 named = {roles.time: "time", roles.group: "group", roles.id: "id"}
                 yield Column(name, first.kinds[name], named.get(name, "unused"), missing)

@@ -1,0 +1,1 @@
+"""transcription: what is said in a recording, character by character."""

@@ -1,0 +1,116 @@
+"""open_models: recognisers of the transformers library that give every frame's characters (Wav2Vec2 and its kin)."""
+
+# B batch, N samples, T frames, K labels, of which 0 is the blank
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelcommons.errors import FormatError
+from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OPEN_BEAM = 8
+VOCABULARY_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
+
+
+def open_network(folder: Path, num_labels: int | None = None, blank: int = 0) -> nn.Module:
+    """A model of the transformers library; with `num_labels`, a new head for so many.
+
+    Raises:
+        FormatError: it is no such recogniser that the library knows, or needs code from the folder.
+    """
+    from transformers import AutoModelForCTC
+
+    from modelcommons.workbench.engine.adapters import quiet
+
+    new: dict[str, Any] = {}
+    if num_labels is not None:
+        new = {"vocab_size": num_labels, "pad_token_id": blank, "ignore_mismatched_sizes": True}
+    with quiet():
+        try:
+            network: nn.Module = AutoModelForCTC.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32", **new
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            raise FormatError(
+                f"{folder} is no recogniser that transformers can load without running code ({error!s:.200}). Expected "
+                "one that gives every frame's characters, such as Wav2Vec2."
+            ) from error
+    return network
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of an open model.
+
+    Raises:
+        FormatError: there is none that loads without running code.
+    """
+    from transformers import AutoTokenizer
+
+    from modelcommons.workbench.engine.adapters import quiet
+
+    with quiet():
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise FormatError(
+                f"Expected the vocab.json of a tokenizer in {folder}, found none that loads ({error!s:.200})."
+            ) from error
+
+
+def new_tokenizer(alphabet: Alphabet, folder: Path) -> Any:
+    """A tokenizer for these characters, for a model that has none yet; written into `folder`."""
+    import json
+
+    from transformers import Wav2Vec2CTCTokenizer
+
+    names = ["<pad>", *alphabet.characters.replace(" ", "|"), "<unk>"]
+    path = folder / "vocab.json"
+    path.write_text(json.dumps({name: at for at, name in enumerate(names)}, ensure_ascii=False), encoding="utf-8")
+    return Wav2Vec2CTCTokenizer(  # type: ignore[no-untyped-call]
+        str(path), bos_token=None, eos_token=None, pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def open_alphabet(tokenizer: Any) -> tuple[Alphabet, np.ndarray]:
+    """The characters of a tokenizer in lower case, and the model's outputs for the blank and for each of them, (K,).
+
+    Raises:
+        FormatError: it has other tokens than characters.
+    """
+    blank, gap = tokenizer.pad_token_id, getattr(tokenizer, "word_delimiter_token", "|")
+    columns: dict[str, int] = {}
+    for token, at in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
+        char = " " if token == gap else token.lower()
+        if len(char) == 1 and at != blank:
+            columns.setdefault(char, at)
+    if blank is None or not columns:
+        raise FormatError("Expected a tokenizer of characters with a padding token, as Wav2Vec2's; got another kind.")
+    return Alphabet("".join(columns)), np.array([blank, *columns.values()])
+
+
+def emissions(
+    network: nn.Module, extractor: Any, columns: np.ndarray
+) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    """Log probabilities of the blank and the characters; a recording at a time, since padding would change them."""
+    import torch
+
+    machine = next(network.parameters()).device
+
+    def emit(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = []
+        for samples in sounds:
+            made = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+            with torch.inference_mode():
+                logits = network(made[extractor.model_input_names[0]].to(machine)).logits[0]
+            found.append(np.asarray(logits[:, torch.from_numpy(columns)].float().log_softmax(1).cpu().numpy()))
+        return found
+
+    return emit

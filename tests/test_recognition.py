@@ -1,0 +1,239 @@
+"""recognition: errors are counted as by jiwer, beams find what enumeration finds, streams say what the whole says."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import modelcommons as mc
+from modelcommons.errors import DataError, FormatError
+from modelcommons.workbench import fields
+from modelcommons.workbench.engine.training import Training
+from modelcommons.workbench.fields.speech import rows
+from modelcommons.workbench.fields.speech.features import Features, LogMel
+from modelcommons.workbench.fields.speech.options import RecognitionOptions
+from modelcommons.workbench.fields.speech.sound import Sound, as_int16
+from modelcommons.workbench.fields.speech.transcription import metrics, model
+from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet, plain
+from modelcommons.workbench.fields.speech.transcription.architectures import CtcOptions
+from modelcommons.workbench.fields.speech.transcription.decoding import beam, greedy
+from modelcommons.workbench.fields.speech.transcription.tiny import played, write
+from modelcommons.workbench.sources import local
+from modelcommons.workbench.task import Choice, Job, Row, Split
+
+WORDS = st.lists(st.text("abcé ", min_size=1, max_size=6).map(str.strip).filter(bool), min_size=1, max_size=6)
+
+
+def line(said: str, heard: str) -> dict[str, Any]:
+    return {"id": said, "target": said, "prediction": {"text": heard}}
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(WORDS.map(" ".join), st.one_of(st.just(""), WORDS.map(" ".join))), min_size=1, max_size=4))
+def test_error_rates_are_those_of_jiwer(pairs: list[tuple[str, str]]) -> None:
+    import jiwer
+
+    said, heard = (
+        list(column) for column in zip(*((" ".join(a.split()), " ".join(b.split())) for a, b in pairs), strict=True)
+    )
+    wer, cer, right = metrics.scores([line(a, b) for a, b in zip(said, heard, strict=True)])
+    assert wer.value == pytest.approx(jiwer.wer(said, heard))
+    assert cer.value == pytest.approx(jiwer.cer(said, heard))
+    assert right.value == sum(a == b for a, b in zip(said, heard, strict=True)) / len(said)
+
+
+def test_what_is_no_answer_of_a_recogniser_is_refused() -> None:
+    with pytest.raises(DataError):
+        metrics.scores([])
+    for broken in ({"target": "a"}, {"target": "a", "prediction": "b"}, line("a", 3)):  # type: ignore[arg-type]
+        with pytest.raises(FormatError):
+            metrics.scores([broken])
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("Don’t  STOP, please!", "don't stop please"),
+        ("‘Quoted’ words -- e.g. 'these'", "quoted words e g these"),
+        ("Ｗｉｄｅ 你好。", "wide 你好"),
+        ("...", ""),
+    ],
+)
+def test_texts_are_plain(written: str, said: str) -> None:
+    assert plain(written) == said
+
+
+# --- decoding -------------------------------------------------------------------------------------------------------
+
+
+def collapsed(path: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(label for label, _ in itertools.groupby(path) if label)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 2**31))
+def test_a_wide_beam_finds_the_text_that_is_most_probable_over_all_alignments(
+    frames: int, size: int, seed: int
+) -> None:
+    logits = np.random.default_rng(seed).normal(0, 1.5, (frames, size))
+    log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    totals: dict[tuple[int, ...], float] = {}
+    for path in itertools.product(range(size), repeat=frames):
+        text = collapsed(path)
+        totals[text] = totals.get(text, 0.0) + math.exp(log_probs[np.arange(frames), path].sum())
+    first, second = sorted(totals.values(), reverse=True)[:2]
+    found = beam(log_probs, 10_000)
+    assert totals[found.labels] == pytest.approx(first)
+    assert found.margin == pytest.approx(math.log(first / second), abs=1e-6)
+    assert greedy(log_probs).labels == collapsed(tuple(log_probs.argmax(1).tolist()))
+
+
+def test_a_beam_sees_that_many_ways_outweigh_the_best_one() -> None:
+    """Graves et al. (2006), figure 2: the best frame by frame is the empty text, the most probable text is not."""
+    log_probs = np.log(np.array([[0.6, 0.4], [0.6, 0.4]]))
+    assert greedy(log_probs).labels == () and beam(log_probs, 2).labels == (1,)
+
+
+# --- networks -------------------------------------------------------------------------------------------------------
+
+
+def network(streaming: bool) -> tuple[Any, Features]:
+    import torch
+
+    from modelcommons.workbench.fields.speech.transcription.ctc import Ctc
+
+    torch.manual_seed(1)
+    options = CtcOptions(mels=16, width=24, layers=2, streaming=streaming)
+    logmel = LogMel(4_000, 16)
+    return Ctc(options, 5).eval(), Features(logmel, np.full(16, -6, np.float32), np.full(16, 3, np.float32))
+
+
+def sounds() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [played(text, rng).astype(np.float32) for text in ("a", "abc ca", "cab b", "bb aaa cc")]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_recording_is_heard_the_same_beside_longer_ones(streaming: bool) -> None:
+    emit = model.own_emissions(*network(streaming))
+    for alone, together in zip((emit([sound])[0] for sound in sounds()), emit(sounds()), strict=True):
+        np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [37, 400, 1_000, 100_000])
+def test_what_is_heard_bit_by_bit_is_what_is_heard_at_once(chunk: int) -> None:
+    made, features = network(streaming=True)
+    listener = model.Listener(Alphabet("abc "), features, made, width=1)
+    for sound in sounds():
+        (once,) = model.own_emissions(made, features)([sound])
+        np.testing.assert_allclose(np.concatenate(list(listener.heard(sound, chunk))), once, atol=1e-5)
+        row = Row("a", Sound(as_int16(sound), 4_000))
+        said = "".join(listener.stream(row))
+        assert " ".join(said.split()) == listener.predict([row])[0]["prediction"]["text"]
+
+
+# --- whole runs -----------------------------------------------------------------------------------------------------
+
+
+def parts(folder: Path) -> Any:
+    task = fields.find("automatic-speech-recognition")
+    write(folder)
+    found = task.rows(local.find(folder, "notes"), {}, RecognitionOptions())
+    return task, task.split(found, Split(), RecognitionOptions())
+
+
+def test_a_row_without_words_is_bad(tmp_path: Path) -> None:
+    write(tmp_path)
+    with (tmp_path / "notes.csv").open("a") as file:
+        file.write("wav/000.wav,?!,low\nwav/001.wav,,low\n")
+    found = rows.read(local.find(tmp_path, "notes"), {}, "auto", "text")
+    assert found.num_bad == 2 and {bad.reason for bad in found.bad} == {"no text"}
+
+
+def open_model(folder: Path, words: str) -> Path:
+    """A Wav2Vec2 with random weights; with a vocabulary of `words` where there are any."""
+    import torch
+    import transformers as tf
+
+    torch.manual_seed(0)
+    config = tf.Wav2Vec2Config(
+        vocab_size=len(words) + 3, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(8, 8), conv_kernel=(10, 4), conv_stride=(5, 4), num_feat_extract_layers=2, num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    tf.Wav2Vec2ForCTC(config).save_pretrained(folder)
+    tf.Wav2Vec2FeatureExtractor(sampling_rate=4_000).save_pretrained(folder)
+    if words:
+        names = ["<pad>", "|", *words, "<unk>"]
+        (folder / "vocab.json").write_text(str({name: at for at, name in enumerate(names)}).replace("'", '"'))
+        tf.Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("words", "characters"), [("CBA", " cba"), ("", " abc")])
+def test_an_open_model_keeps_its_characters_or_gets_those_of_the_texts(
+    words: str, characters: str, tmp_path: Path
+) -> None:
+    task, some = parts(tmp_path / "data")
+    folder, place = open_model(tmp_path / "open", words), tmp_path / "model"
+    place.mkdir()
+    job = Job(
+        Choice(folder, "wav2vec2"), Training(batch_size=4), RecognitionOptions(), 0, place, tmp_path / "checkpoints",
+        mc.Silent(), max_steps=2,
+    )  # fmt: skip
+    assert task.fit(some.train, some.validation, job).value >= 0
+    loaded = model.load(place)
+    assert loaded.alphabet.characters == characters
+    assert set(loaded.predict([some.test[0]])[0]["prediction"]["text"]) <= set(characters)
+    assert {"vocab.json", "preprocessor_config.json"} <= set(model.files(place))
+
+
+def whisper(folder: Path) -> Path:
+    """A Whisper with random weights, whose tokens are bytes."""
+    import torch
+    import transformers as tf
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    torch.manual_seed(0)
+    special = ["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"]
+    vocabulary = {name: at for at, name in enumerate(["<|endoftext|>", *sorted(ByteLevel.alphabet()), *special])}
+    tokenizer = tf.WhisperTokenizer(vocab=vocabulary, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    config = tf.WhisperConfig(
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, num_mel_bins=16, max_source_positions=50,
+        max_target_positions=24, decoder_start_token_id=257, eos_token_id=0, pad_token_id=0, bos_token_id=0,
+    )  # fmt: skip
+    tf.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    tf.WhisperFeatureExtractor(feature_size=16, chunk_length=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_writes_token_by_token_learns_to_write_the_texts(tmp_path: Path) -> None:
+    """Of random weights little is to be heard, so it learns one text by heart."""
+    from modelcommons.workbench.fields.speech.transcription.writers import Writer
+
+    task, some = parts(tmp_path / "data")
+    place = tmp_path / "model"
+    place.mkdir()
+    only, few = (part.said(lambda text: "ab c").take(np.arange(4)) for part in (some.train, some.validation))
+    job = Job(
+        Choice(whisper(tmp_path / "open"), "whisper"), Training(batch_size=4, learning_rate=0.03, epochs=30),
+        RecognitionOptions(augment="none"), 0, place, tmp_path / "checkpoints", mc.Silent(), max_steps=30,
+    )  # fmt: skip
+    assert task.fit(only, few, job).value == 0
+    loaded = model.load(place)
+    assert isinstance(loaded, Writer)
+    assert [answer["prediction"]["text"] for answer in loaded.predict(list(some.test)[:2])] == ["ab c"] * 2
+    assert {"tokenizer.json", "preprocessor_config.json"} <= set(model.files(place))
