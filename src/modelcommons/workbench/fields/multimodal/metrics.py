@@ -15,6 +15,7 @@ DIRECTIONS = {"image_to_text": "texts", "text_to_image": "images"}  # metric's p
 CUTS = (1, 5, 10)
 DRAWS = 2000
 CHUNK = 4_000_000  # counts held at a time
+TOLERANCE = NEAR / 2  # of a similarity, from machine to machine
 METRICS = (
     Metric("mean_recall", "higher", 0.0, 1.0, "mean of the six recalls below"),
     *(
@@ -110,9 +111,10 @@ def changed(a: Line, b: Line) -> bool:
 def agrees(stored: Line, fresh: Line, noise: float) -> bool:
     """The same similarities but for the last digits, and ranks that differ by no more than there are candidates near."""
     one, other = stored["prediction"], fresh["prediction"]
-    if abs(one["similarity"] - other["similarity"]) > max(noise, NEAR):
+    allowed = max(noise, TOLERANCE)
+    if abs(one["similarity"] - other["similarity"]) > allowed:
         return False
-    return all(_same_place(one[key], other[key], max(noise, NEAR)) for key in DIRECTIONS.values())
+    return all(_same_place(one[key], other[key], allowed) for key in DIRECTIONS.values())
 
 
 def _same_place(stored: Line, fresh: Line, allowed: float) -> bool:
