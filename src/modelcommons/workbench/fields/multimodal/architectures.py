@@ -19,7 +19,7 @@ class TwoTowerOptions(BaseModel):
     model_config = STRICT
 
     widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=6)] = Field(
-        (32, 64, 128), description="Channels of each stage of the picture's tower."
+        (16, 32, 64, 128), description="Channels of each stage of the picture's tower."
     )
     width: Width = Field(128, description="Size of the vectors in which pictures and texts are compared.")
     vocabulary: int = Field(2000, ge=32, le=65_536, description="How many pieces of words are learned from train.")
@@ -29,17 +29,17 @@ class TwoTowerOptions(BaseModel):
 
 ARCHITECTURES: dict[str, type[BaseModel]] = {"two-tower": TwoTowerOptions}
 
-STEPS = 2_000  # that a small set is gone through at least, in at most `MOST_EPOCHS`
-FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
+STEPS = 500  # that a small set is gone through at least, in at most `MOST_EPOCHS`
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 60
 HIGHEST = math.log(100.0)  # of the logit scale: the temperature does not fall below 0.01
 HEADS = ("visual_projection", "text_projection", "text_model.head", "vision_model.head")  # of CLIP, of SigLIP
 
 
 def defaults(num_rows: int) -> Defaults:
     """For a new network on so many training rows: large batches, since the others of a batch are the wrong answers."""
-    batch_size = max(16, min(128, num_rows // 4))
+    batch_size = max(16, min(64, num_rows // 4))
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_rows))
-    return Defaults(epochs, batch_size, 2e-3, 0.1, channels_last=True)
+    return Defaults(epochs, batch_size, 0.01, 0.1, "muon", channels_last=True)
 
 
 def open_defaults(method: str, num_rows: int) -> Defaults:

@@ -91,7 +91,7 @@ class Data:
     pixels: np.ndarray  # (rows, height, width, channels) uint8, possibly memory-mapped
     texts: Sequence[str]
     names: Sequence[str]  # row ids
-    digests: Sequence[str]  # of the pixels: rows of one picture have the same
+    digests: Sequence[str]  # of the pictures' files: rows of one picture have the same
     groups: Sequence[str] | None
     categories: Sequence[str] | None
     times: np.ndarray | None
@@ -211,17 +211,24 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
         names = np.array(names_of(table.ids(roles.id), values[name], good if roles.by_path else None), object)[good]
         parts[name] = left = table.refuse(~good, lambda index, why=broken: why[index])  # type: ignore[misc]
         array = array if good.all() else array[good]
-        made[name] = Pairs(_data(left, roles, array, names.tolist()))
+        digests = [_digest(values[name](at)) for at in np.flatnonzero(good).tolist()]
+        made[name] = Pairs(_data(left, roles, array, names.tolist(), digests))
     return _reading(parts, made, roles)
 
 
-def _data(table: Table, roles: Roles, pixels: np.ndarray, names: Sequence[str]) -> Data:
+def _digest(picture: bytes | Path) -> str:
+    """Of a picture's file, whatever size it is decoded to."""
+    return hashlib.sha256(picture.read_bytes() if isinstance(picture, Path) else picture).hexdigest()[:16]
+
+
+def _data(
+    table: Table, roles: Roles, pixels: np.ndarray, names: Sequence[str], digests: Sequence[str]
+) -> Data:
     def plain(column: str | None) -> list[str] | None:
         return [str(table.row(at, [column])[column]) for at in range(len(table))] if column else None
 
     return Data(
-        pixels, [text_of(table.row(at, [roles.text])[roles.text]) for at in range(len(table))], names,
-        [hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pixels],
+        pixels, [text_of(table.row(at, [roles.text])[roles.text]) for at in range(len(table))], names, digests,
         plain(roles.group), plain(roles.category), table.moments(roles.time) if roles.time else None,
     )  # fmt: skip
 
