@@ -1,4 +1,4 @@
-"""image-text-matching: ranks against other counts, ties as chance has them, pairs kept together, open models, questions."""
+"""image-text-matching: ranks against other counts, ties as chance has them, pairs, open models, questions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def lines_of(values: np.ndarray) -> list[dict[str, Any]]:
     """Of pairs where picture n belongs to text n."""
     size = len(values)
     names = [str(at) for at in range(size)]
-    gallery = Gallery([np.zeros((1, 1, 1), np.uint8)] * size, names, names, names, np.repeat(np.arange(size), 2).reshape(-1, 2))
+    gallery = Gallery(
+        [np.zeros((1, 1, 1), np.uint8)] * size, names, names, names, np.repeat(np.arange(size), 2).reshape(-1, 2)
+    )
     rows = [Row(name, Asked(gallery, at, at), name) for at, name in enumerate(names)]
     answers = Ranker(Table(values)).predict(rows)
     return [{"id": row.id, "target": TASK.target(row), **one} for row, one in zip(rows, answers, strict=True)]
@@ -143,7 +145,7 @@ def parts_of(folder: Path, **columns: str) -> Parts:
 
 @pytest.fixture
 def captions(tmp_path: Path) -> Path:
-    """Twenty pictures with two texts each, in the imagefolder convention; one line names no picture, one has no text."""
+    """Twenty pictures with two texts each, as an imagefolder; one line names no picture, one has no text."""
     rows = [{"file_name": "nowhere.png", "text": "nothing"}, {"file_name": "pictures/0.png", "text": " "}]
     for at in range(20):
         picture(tmp_path / "data" / "pictures" / f"{at}.png", at * 12, 0, 255 - at * 12)
@@ -198,7 +200,7 @@ def test_the_floor_is_what_it_says(captions: Path) -> None:
         for row in range(len(train)):
             theirs = colors(train.pixels(np.array([row]))[0])
             alike.append(sum(min(mine.count(color), theirs.count(color)) for color in set(mine)))
-        near = sorted(range(len(train)), key=lambda row: -alike[row])[: nearest.NEIGHBOURS]  # noqa: B023
+        near = sorted(range(len(train)), key=lambda row: -alike[row])[: nearest.NEIGHBOURS]
         wanted = []
         for text in test.gallery.texts:
             words = set(text.replace(",", "").split())
@@ -247,7 +249,14 @@ def open_model(folder: Path, kind: str) -> Path:
     """A CLIP or SigLIP that knows nothing, as a hub would give it."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast, SiglipConfig, SiglipModel
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPModel,
+        PreTrainedTokenizerFast,
+        SiglipConfig,
+        SiglipModel,
+    )
 
     words = {word: at for at, word in enumerate(["[PAD]", "[UNK]", "number", "picture", *map(str, range(20))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -276,12 +285,16 @@ def job(folder: Path, choice: Choice, **training: Any) -> Job:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "method", "free"), [("clip", "full", None), ("clip", "head", 257), ("siglip", "head", None)])
+@pytest.mark.parametrize(
+    ("kind", "method", "free"), [("clip", "full", None), ("clip", "head", 257), ("siglip", "head", None)]
+)
 def test_open_models_are_tuned_and_answer_from_their_folder(
     captions: Path, tmp_path: Path, kind: str, method: Any, free: int | None
 ) -> None:
     parts = parts_of(captions)
-    fitted = TASK.fit(parts.train, parts.validation, job(tmp_path, Choice(open_model(tmp_path / "open", kind)), method=method))
+    fitted = TASK.fit(
+        parts.train, parts.validation, job(tmp_path, Choice(open_model(tmp_path / "open", kind)), method=method)
+    )
     assert (fitted.trained_parameters < fitted.parameters) == (method == "head")
     assert free is None or fitted.trained_parameters == free, "two projections of 16 x 8, and the temperature"
     model = TASK.load(tmp_path / "model")
@@ -318,7 +331,8 @@ def test_a_question_about_one_side_gets_the_best_of_the_other(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "value", ["red", {"text": "red"}, {"text": "red", "images": []}, {"image": b"no picture", "texts": ["red"]}, '{"text"']
+    "value",
+    ["red", {"text": "red"}, {"text": "red", "images": []}, {"image": b"no picture", "texts": ["red"]}, '{"text"'],
 )
 def test_what_is_no_question_is_refused(value: Any) -> None:
     with pytest.raises(DataError):

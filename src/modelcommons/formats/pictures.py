@@ -1,4 +1,4 @@
-"""pictures: those of a table as one array of bytes, in one shape; decoded once, and memory-mapped where they are many."""
+"""pictures: those of a table as one array of bytes, in one shape; decoded once, memory-mapped where many."""
 
 from __future__ import annotations
 

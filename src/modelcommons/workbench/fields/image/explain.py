@@ -67,6 +67,4 @@ class Explainer:
     def show(self, row: Row, attribution: Attribution) -> str:
         """The picture, and beside it the same with its patches coloured: warm for, cold against the answer."""
         largest = float(np.abs(attribution.weights).max()) or 1.0
-        return patched(
-            self.model.fitted(row.x), attribution.weights / largest, self.side, attribution.answer, SHOWN
-        )
+        return patched(self.model.fitted(row.x), attribution.weights / largest, self.side, attribution.answer, SHOWN)

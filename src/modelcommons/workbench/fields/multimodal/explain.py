@@ -47,7 +47,7 @@ class Explainer:
         gone = np.stack([np.isin(patches, features) for features in removed])  # (trials, height, width)
         pictures = np.where(gone[..., None], self.vectors.preprocess.fill, picture)
         texts = [without(text, set((features - self.num_patches).tolist())) for features in removed]
-        return np.asarray((self.vectors.images(pictures) * self.vectors.texts(texts)).sum(axis=1))
+        return np.asarray((self.vectors.images(list(pictures)) * self.vectors.texts(texts)).sum(axis=1))
 
     def show(self, row: Row, attribution: Attribution) -> str:
         """The picture with its patches coloured, warm for and cold against, and the text with its words."""

@@ -21,8 +21,8 @@ WORDS = {
         "texts": "texts of a picture", "images": "pictures of a text", "chance": "any order",
     },
     "zh": {
-        "title": "排在前列的比例", "rank": "查看的候选数", "share": "找到的比例", "texts": "以图找文", "images": "以文找图",
-        "chance": "随机顺序",
+        "title": "排在前列的比例", "rank": "查看的候选数", "share": "找到的比例",
+        "texts": "以图找文", "images": "以文找图", "chance": "随机顺序",
     },
 }  # fmt: skip
 

@@ -14,15 +14,14 @@ from modelcommons.formats.preprocess import Preprocess, measured, spaced
 from modelcommons.workbench.engine.adapters import quiet
 from modelcommons.workbench.engine.augment import Change, augment
 from modelcommons.workbench.engine.processors import processor_inputs, read_processor
+from modelcommons.workbench.engine.tokenizer import TOKENIZER, learn_tokenizer, open_tokenizer, read_tokenizer
 from modelcommons.workbench.engine.training import Defaults, Fit
-from modelcommons.workbench.engine.wordpiece import TOKENIZER, learn_tokenizer, read_tokenizer
 from modelcommons.workbench.fields.multimodal.architectures import HEADS, TwoTowerOptions, defaults, open_defaults
 from modelcommons.workbench.fields.multimodal.matcher import (
     Inputs,
     Vectors,
     open_network,
     open_pieces,
-    open_tokenizer,
     own_pieces,
     temperature_of,
 )
@@ -155,7 +154,9 @@ def _train(
         return contrast(images, vectors, network.logit_scale, batch["together"], job.training.label_smoothing)
 
     def score(network: TwoTower | OpenTowers) -> float:
-        return mean_recall(Vectors(preprocess, pixel_values, pieces, _run(network), temperature_of(network)), validation)
+        return mean_recall(
+            Vectors(preprocess, pixel_values, pieces, _run(network), temperature_of(network)), validation
+        )
 
     return run(
         network, num_rows=len(train), batch=batch, loss=loss, score=score,  # type: ignore[arg-type]

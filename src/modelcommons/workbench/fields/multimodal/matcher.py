@@ -20,7 +20,7 @@ from modelcommons.formats.pixels import pixels
 from modelcommons.formats.preprocess import Preprocess, read_preprocess
 from modelcommons.workbench.engine.adapters import quiet
 from modelcommons.workbench.engine.processors import PROCESSOR, processor_inputs, read_processor
-from modelcommons.workbench.engine.wordpiece import TOKENIZER, read_tokenizer
+from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokenizer, read_tokenizer
 from modelcommons.workbench.fields.multimodal.architectures import ARCHITECTURES, HIGHEST
 from modelcommons.workbench.fields.multimodal.pairs import Gallery
 from modelcommons.workbench.fields.multimodal.ranking import Ranker
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 BATCH = 128  # pictures or texts turned into vectors at a time
 LONGEST = 1024  # pieces of a text; more in a config is a mistake or an attack
-TOKENIZER_FILES = (
-    TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "spiece.model",
-)  # fmt: skip
-
 Inputs = dict[str, np.ndarray]
 Run = Callable[[Inputs], np.ndarray]  # pixel_values, or input_ids and attention_mask -> (B, D) float32
 
@@ -219,21 +215,6 @@ def open_network(folder: Path) -> OpenTowers:
             f"{type(network).__name__} has no {missing[0]}. Name another model."
         )
     return OpenTowers(network)
-
-
-def open_tokenizer(folder: Path) -> Any:
-    """The tokenizer of an open model.
-
-    Raises:
-        FormatError: there is none, or it needs code from the folder.
-    """
-    from transformers import AutoTokenizer
-
-    with quiet():
-        try:
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise FormatError(f"Expected a tokenizer in {folder}, found none that loads ({error!s:.200}).") from error
 
 
 def open_pieces(folder: Path, config: Mapping[str, Any]) -> Callable[[Sequence[str]], Inputs]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def _places(lines: Sequence[Line], key: str) -> tuple[np.ndarray, np.ndarray]:
 
 def recall(rank: np.ndarray, tied: np.ndarray, cut: int) -> np.ndarray:
     """Share of the orders of equal candidates in which the right one is among the first `cut`."""
-    return np.clip((cut + 1 - rank) / (tied + 1), 0.0, 1.0)
+    return np.asarray(np.clip((cut + 1 - rank) / (tied + 1), 0.0, 1.0))
 
 
 def reciprocal(rank: np.ndarray, tied: np.ndarray) -> np.ndarray:
@@ -84,8 +84,8 @@ def reciprocal(rank: np.ndarray, tied: np.ndarray) -> np.ndarray:
     return np.asarray((sums[rank + tied] - sums[rank - 1]) / (tied + 1))
 
 
-def _mean_recall(places: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    return np.mean([recall(*place, cut) for place in places for cut in CUTS], axis=0)
+def _mean_recall(places: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    return np.asarray(np.mean([recall(*place, cut) for place in places for cut in CUTS], axis=0))
 
 
 def losses(lines: Sequence[Line]) -> np.ndarray:
@@ -109,7 +109,7 @@ def changed(a: Line, b: Line) -> bool:
 
 
 def agrees(stored: Line, fresh: Line, noise: float) -> bool:
-    """The same similarities but for the last digits, and ranks that differ by no more than there are candidates near."""
+    """The same similarities but for the last digits, and ranks that moved by no more than there are candidates near."""
     one, other = stored["prediction"], fresh["prediction"]
     allowed = max(noise, TOLERANCE)
     if abs(one["similarity"] - other["similarity"]) > allowed:
@@ -139,7 +139,8 @@ def _median(metric: Metric, values: np.ndarray, pictures: Sequence[str], seed: i
     order = np.argsort(values, kind="stable")
     _, which = np.unique(np.asarray(pictures), return_inverse=True)
     size = int(which.max()) + 1
-    rng, drawn = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    drawn: list[float] = []
     for _ in range(0, DRAWS, step := max(1, CHUNK // max(size, len(values)))):
         often = rng.multinomial(size, np.full(size, 1 / size), size=min(step, DRAWS - len(drawn)))
         passed = np.cumsum(often[:, which[order]], axis=1)

@@ -159,7 +159,8 @@ class Pairs:
 def _distinct(values: Sequence[str]) -> tuple[list[int], list[int]]:
     """Where each value comes first, and each row's number among these."""
     code: dict[str, int] = {}
-    first, codes = [], []
+    first: list[int] = []
+    codes: list[int] = []
     for at, value in enumerate(values):
         if value not in code:
             code[value] = len(first)
@@ -221,9 +222,7 @@ def _digest(picture: bytes | Path) -> str:
     return hashlib.sha256(picture.read_bytes() if isinstance(picture, Path) else picture).hexdigest()[:16]
 
 
-def _data(
-    table: Table, roles: Roles, pixels: np.ndarray, names: Sequence[str], digests: Sequence[str]
-) -> Data:
+def _data(table: Table, roles: Roles, pixels: np.ndarray, names: Sequence[str], digests: Sequence[str]) -> Data:
     def plain(column: str | None) -> list[str] | None:
         return [str(table.row(at, [column])[column]) for at in range(len(table))] if column else None
 
@@ -269,8 +268,8 @@ def find_roles(table: Table, columns: Mapping[str, str]) -> Roles:
                 f"Expected a column of {role}s, found none among {known}. Name it in the recipe: data.columns.{role}."
             )
     assert image is not None and text is not None
-    rest = [columns.get(role) for role in ("id", "group", "category", "time")]
-    return Roles(image, text, *rest, by_path=table.kinds[image] == "text")
+    id, group, category, time = (columns.get(role) for role in ("id", "group", "category", "time"))
+    return Roles(image, text, id, group, category, time, by_path=table.kinds[image] == "text")
 
 
 def _reading(parts: Mapping[str, Table], made: Mapping[str, Pairs], roles: Roles) -> Reading:

@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from modelcommons.errors import FormatError
-from modelcommons.workbench.engine.wordpiece import read_tokenizer
+from modelcommons.workbench.engine.tokenizer import read_tokenizer
 from modelcommons.workbench.fields.text.ngrams import LONGEST, Grams, padded
 
 AT_ONCE = 1000  # texts
@@ -77,20 +76,6 @@ def own_encoder(folder: Path, max_length: int) -> TokenEncoder:
     tokenizer = read_tokenizer(folder)
     tokenizer.enable_truncation(max_length)
     return TokenEncoder(lambda texts: [found.ids for found in tokenizer.encode_batch(texts)], 0)
-
-
-def open_tokenizer(folder: Path) -> Any:
-    """The tokenizer of an open model, by the transformers library.
-
-    Raises:
-        FormatError: there is none, or it needs code from the folder.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise FormatError(f"Expected a tokenizer in {folder}, found none that loads ({error!s:.200}).") from error
 
 
 def open_encoder(tokenizer: Any, max_length: int) -> TokenEncoder:

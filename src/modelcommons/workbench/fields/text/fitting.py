@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelcommons.formats.model_folder import WEIGHTS, id2label, read_config, write_config
+from modelcommons.workbench.engine.tokenizer import TOKENIZER, learn_tokenizer, open_tokenizer
 from modelcommons.workbench.engine.training import Defaults, Fit
-from modelcommons.workbench.engine.wordpiece import TOKENIZER, learn_tokenizer
 from modelcommons.workbench.fields.text.architectures import ARCHITECTURES, defaults, open_defaults
 from modelcommons.workbench.fields.text.classifier import logits_of, max_length, open_network
 from modelcommons.workbench.fields.text.encoders import (
     BagEncoder,
     Encoder,
     open_encoder,
-    open_tokenizer,
     own_encoder,
 )
 from modelcommons.workbench.fields.text.ngrams import grams, rarity

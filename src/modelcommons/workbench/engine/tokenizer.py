@@ -1,4 +1,4 @@
-"""wordpiece: a tokenizer learned from texts, pieces of words, the same for the same texts; and read again."""
+"""tokenizer: pieces of words learned from texts, the same for the same texts, and read again; or an open model's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ TOKENIZER = "tokenizer.json"
 SPECIAL = ("[PAD]", "[UNK]")  # 0 and 1
 LONGEST = 20_000  # characters of a text that are learned from
 
+# every file that a tokenizer of the transformers library may be read from
+TOKENIZER_FILES = (
+    TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
+    "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+
 
 def learn_tokenizer(texts: Sequence[str], vocabulary: int, path: Path) -> None:
     """Learns pieces of words from texts and writes `tokenizer.json`; Chinese characters stand alone.
@@ -25,7 +31,7 @@ def learn_tokenizer(texts: Sequence[str], vocabulary: int, path: Path) -> None:
 
     Source: Wu et al., Google's Neural Machine Translation System (2016), section 4.1, by the tokenizers library.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, trainers
+    from tokenizers import AddedToken, decoders, models, trainers
 
     learner = _wordpiece(models.WordPiece(unk_token=SPECIAL[1]))
     first = [*SPECIAL, *(f"##{letter}" for letter in sorted(_inner_letters(learner, texts)))]
@@ -69,3 +75,17 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         return Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # the library raises Exception itself
         raise FormatError(f"{folder / TOKENIZER} is damaged or no tokenizer ({error!s:.200}). Get it again.") from error
+
+
+def open_tokenizer(folder: Path) -> Any:
+    """The tokenizer of an open model, by the transformers library.
+
+    Raises:
+        FormatError: there is none, or it needs code from the folder.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise FormatError(f"Expected a tokenizer in {folder}, found none that loads ({error!s:.200}).") from error
