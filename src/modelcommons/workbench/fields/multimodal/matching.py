@@ -161,10 +161,10 @@ class Matching:
         recipe = {
             "model": {"new": "two-tower", "options": options},
             "data": {"columns": {"category": "shape"}},
-            "tune": {"epochs": 20, "batch_size": 16},
+            "tune": {"epochs": 10, "batch_size": 16},
         }
         return Tiny(
-            source=folder, recipe=recipe, metric="mean_recall", at_least=0.85,
+            source=folder, recipe=recipe, metric="mean_recall", at_least=0.95,
             wrong_file="file_name,text\nnowhere.png,red square\nnothere.png,blue cross\n", example=example,
         )  # fmt: skip
 
