@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelcommons.errors import RecipeError
-from modelcommons.formats.model_folder import WEIGHTS, read_config, write_config
+from modelcommons.formats.model_folder import WEIGHTS, write_config
 from modelcommons.formats.preprocess import Preprocess, measured, spaced
 from modelcommons.workbench.engine.adapters import quiet
 from modelcommons.workbench.engine.augment import Change, augment
@@ -84,7 +84,7 @@ def _fit_open(train: Pairs, validation: Pairs, job: Job) -> Fit:
     if method == "head":
         limit(towers)
     processor, tokenizer = read_processor(folder), open_tokenizer(folder)
-    pieces, values = open_pieces(folder, read_config(folder)), open_defaults(method, len(train))
+    pieces, values = open_pieces(folder), open_defaults(method, len(train))
     fitted = _train(towers, train, validation, job, preprocess, processor_inputs(processor), pieces, values)
     network: Any = towers.network
     network.config.preprocess = asdict(preprocess)

@@ -98,7 +98,7 @@ def load_vectors(folder: Path, variant: str = "") -> Vectors:
     network = load_network(folder, config, preprocess)
     own = config["model_type"] == MODEL_TYPE
     made = preprocess.inputs if own else processor_inputs(read_processor(folder))
-    pieces = own_pieces(folder, max_length(config, folder)) if own else open_pieces(folder, config)
+    pieces = own_pieces(folder, max_length(config, folder)) if own else open_pieces(folder)
     run = _onnx_run(folder / variant, made, pieces, preprocess) if variant else torch_run(network)
     return Vectors(preprocess, made, pieces, run, temperature_of(network))
 
@@ -217,14 +217,25 @@ def open_network(folder: Path) -> OpenTowers:
     return OpenTowers(network)
 
 
-def open_pieces(folder: Path, config: Mapping[str, Any]) -> Callable[[Sequence[str]], Inputs]:
+def open_pieces(folder: Path) -> Callable[[Sequence[str]], Inputs]:
     """By an open model's tokenizer, padded to its full length as these models were trained.
 
     SigLIP reads its padding too: it was trained without a mask.
+
+    Raises:
+        FormatError: there is no tokenizer, or the config does not say how many tokens are read.
     """
+    from transformers import AutoConfig
+
     tokenizer = open_tokenizer(folder)
-    length = int((config.get("text_config") or {}).get("max_position_embeddings", 77 if "clip" in config else 64))
-    reads_padding = str(config["model_type"]).startswith("siglip")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        length = int(config.text_config.max_position_embeddings)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise FormatError(
+            f"Expected text_config.max_position_embeddings in {folder / CONFIG} ({error!s:.200}). Name another model."
+        ) from error
+    reads_padding = str(config.model_type).startswith("siglip")
 
     def pieces(texts: Sequence[str]) -> Inputs:
         found = tokenizer(list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="np")

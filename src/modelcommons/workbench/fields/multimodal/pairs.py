@@ -21,7 +21,7 @@ from modelcommons.workbench.engine.augment import Change
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.task import BadRow, Column, Parts, Reading, Row, Source, Split, column_of
 
-TEXT_NAMES = ("text", "caption", "captions", "description", "alt", "sentence", "keywords", "title", "name")
+TEXT_NAMES = ("text", "caption", "captions", "description", "alt", "sentence", "keywords", "title", "name", "label")
 BETWEEN = ", "  # words of a cell that holds a list
 
 
