@@ -203,7 +203,8 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     for split_name, table in parts.items():
         parts[split_name] = _refused(table, roles)
     values = {name: values_of(source, table, roles.image, roles.by_path) for name, table in parts.items()}
-    about = None if roles.by_path else [source.sha256, roles.image, roles.text, options.size, options.color]
+    known = [source.sha256, roles.image, roles.text, roles.time, options.size, options.color]
+    about = None if roles.by_path else known
     pictures = decoded(parts, values, options.size, options.color, about)
     made: dict[str, Pairs] = {}
     for name, table in parts.items():
