@@ -26,7 +26,16 @@ IMAGE_NAMES = ("image", "img", "picture", "photo", "pixels", "path", "file", "fi
 Value = Callable[[int], bytes | Path]  # row -> its picture's bytes, or the path of its file
 
 
-def find(table: Table, names: Sequence[str], fits: Callable[[str], bool]) -> str | None:
+def check_columns(table: Table, columns: Mapping[str, str]) -> None:
+    """Raises: DataError: the recipe names a column that is not there."""
+    for role, name in columns.items():
+        if name not in table.columns:
+            raise DataError(
+                f"data.columns.{role}: there is no column '{name}'. The columns are {', '.join(table.columns)}."
+            )
+
+
+def find_column(table: Table, names: Sequence[str], fits: Callable[[str], bool]) -> str | None:
     """The first column of a usual name that fits, else the only one that does."""
     lower = {name.lower(): name for name in table.columns}
     usual = [lower[name] for name in names if name in lower and fits(lower[name])]
@@ -38,13 +47,14 @@ def _only(found: list[str]) -> list[str]:
 
 
 def holds_pictures(table: Table, name: str) -> bool:
+    """Whether a column holds the bytes of pictures, or paths of picture files."""
     if table.kinds[name] != "text":
         return table.kinds[name] in ("image", "bytes")
     first = table.row(0, [name])[name] if len(table) else None
     return isinstance(first, str) and first.lower().endswith(IMAGE_SUFFIXES)
 
 
-def values_of(source: Source, table: Table, column: str, by_path: bool) -> Value:
+def cells(source: Source, table: Table, column: str, by_path: bool) -> Value:
     """How to get at the picture of a row: its bytes, or the path of its file.
 
     Raises (when called):

@@ -11,7 +11,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
-from modelcommons.formats.pictures import IMAGE_NAMES, LARGEST, decoded, find, holds_pictures, names_of, values_of
+from modelcommons.formats.pictures import (
+    IMAGE_NAMES,
+    LARGEST,
+    cells,
+    check_columns,
+    decoded,
+    find_column,
+    holds_pictures,
+    names_of,
+)
 from modelcommons.formats.pixels import Shape, native
 from modelcommons.formats.tables import IMAGE_SUFFIXES, Table, read_source
 from modelcommons.workbench.engine.augment import Change
@@ -118,7 +127,7 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     roles = find_roles(tables, columns)
     labels = _labels(tables, roles.label)
     tables = {split: table.refuse(table.codes(roles.label, labels) < 0, "no label") for split, table in tables.items()}
-    values = {split: values_of(source, table, roles.image, roles.by_path) for split, table in tables.items()}
+    values = {split: cells(source, table, roles.image, roles.by_path) for split, table in tables.items()}
     about = None if roles.by_path else [source.sha256, roles.image, roles.label, options.size, options.color]
     found = decoded(tables, values, options.size, options.color, about)
     parts: dict[str, Pictures] = {}
@@ -139,13 +148,9 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
 def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> Roles:
     """The columns as the recipe names them; those not named are found by name and kind."""
     table = next(iter(tables.values()))
-    for role, name in columns.items():
-        if name not in table.columns:
-            raise DataError(
-                f"data.columns.{role}: there is no column '{name}'. The columns are {', '.join(table.columns)}."
-            )
-    image = columns.get("image") or find(table, IMAGE_NAMES, lambda name: holds_pictures(table, name))
-    label = columns.get("label") or find(
+    check_columns(table, columns)
+    image = columns.get("image") or find_column(table, IMAGE_NAMES, lambda name: holds_pictures(table, name))
+    label = columns.get("label") or find_column(
         table,
         LABEL_NAMES,
         lambda name: name != image and table.kinds[name] in ("category", "integer", "text", "boolean"),

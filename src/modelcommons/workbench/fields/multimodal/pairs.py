@@ -14,7 +14,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
-from modelcommons.formats.pictures import IMAGE_NAMES, LARGEST, decoded, find, holds_pictures, names_of, values_of
+from modelcommons.formats.pictures import (
+    IMAGE_NAMES,
+    LARGEST,
+    cells,
+    check_columns,
+    decoded,
+    find_column,
+    holds_pictures,
+    names_of,
+)
 from modelcommons.formats.pixels import Shape, native
 from modelcommons.formats.tables import IMAGE_SUFFIXES, Table, read_source
 from modelcommons.workbench.engine.augment import Change
@@ -202,7 +211,7 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     roles = find_roles(next(iter(parts.values())), columns)
     for split_name, table in parts.items():
         parts[split_name] = _refused(table, roles)
-    values = {name: values_of(source, table, roles.image, roles.by_path) for name, table in parts.items()}
+    values = {name: cells(source, table, roles.image, roles.by_path) for name, table in parts.items()}
     known = [source.sha256, roles.image, roles.text, roles.time, options.size, options.color]
     about = None if roles.by_path else known
     pictures = decoded(parts, values, options.size, options.color, about)
@@ -254,19 +263,17 @@ def find_roles(table: Table, columns: Mapping[str, str]) -> Roles:
     Raises:
         DataError: a column is not there, or cannot be found.
     """
-    known = ", ".join(table.columns)
-    for role, name in columns.items():
-        if name not in table.columns:
-            raise DataError(f"data.columns.{role}: there is no column '{name}'. The columns are {known}.")
+    check_columns(table, columns)
     taken = {name for role, name in columns.items() if role != "text"}
-    image = columns.get("image") or find(table, IMAGE_NAMES, lambda name: holds_pictures(table, name))
-    text = columns.get("text") or find(
+    image = columns.get("image") or find_column(table, IMAGE_NAMES, lambda name: holds_pictures(table, name))
+    text = columns.get("text") or find_column(
         table, TEXT_NAMES, lambda name: name not in taken | {image} and table.kinds[name] in ("text", "json")
     )
     for role, found in (("image", image), ("text", text)):
         if found is None:
             raise DataError(
-                f"Expected a column of {role}s, found none among {known}. Name it in the recipe: data.columns.{role}."
+                f"Expected a column of {role}s, found none among {', '.join(table.columns)}. "
+                f"Name it in the recipe: data.columns.{role}."
             )
     assert image is not None and text is not None
     id, group, category, time = (columns.get(role) for role in ("id", "group", "category", "time"))
