@@ -43,7 +43,7 @@ class Matching:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = measures.METRICS
-    open_models = True
+    open_models = ("zero-shot-image-classification",)
     quantization: Literal["dynamic", "static"] = "static"
     slices: Mapping[str, str] = {"category": "as the column of that role says", "words": "how many the text has"}
 
