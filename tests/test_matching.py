@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import modelcommons as mc
-from modelcommons.errors import DataError, FormatError, RecipeError
+from modelcommons.errors import DataError, FormatError, RecipeError, Stopped
 from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.multimodal import nearest
 from modelcommons.workbench.fields.multimodal.explain import without
@@ -312,6 +313,24 @@ def test_what_cannot_be_tuned_is_refused(captions: Path, tmp_path: Path) -> None
     (folder / "config.json").write_text(json.dumps({**config["text_config"], "model_type": "clip_text_model"}))
     with pytest.raises(FormatError, match="compares pictures and texts"):
         TASK.fit(parts.train, parts.validation, job(tmp_path / "text", Choice(folder)))
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(captions: Path, tmp_path: Path) -> None:
+    class Stop(mc.Silent):
+        def step(self, stage: str, done: float, total: float, text: str = "") -> None:
+            if done == 2:
+                raise Stopped("now")
+
+    parts, choice = parts_of(captions), Choice(None, "two-tower", {"widths": [4, 8], "width": 8})
+    training = {"batch_size": 8, "checkpoint_seconds": 0}
+    whole, cut = (job(tmp_path / name, choice, **training) for name in ("whole", "cut"))
+    TASK.fit(parts.train, parts.validation, replace(whole, max_steps=None))
+    with pytest.raises(Stopped):
+        TASK.fit(parts.train, parts.validation, replace(cut, max_steps=None, progress=Stop()))
+    assert list(cut.checkpoints.iterdir())
+    TASK.fit(parts.train, parts.validation, replace(cut, max_steps=None))
+    for name in TASK.files(whole.folder):
+        assert (whole.folder / name).read_bytes() == (cut.folder / name).read_bytes(), name
 
 
 # --- questions ------------------------------------------------------------------------------------------------------
