@@ -70,7 +70,7 @@ def patched(picture: np.ndarray, weights: np.ndarray, side: int, title: str, sho
     """
     height, width = picture.shape[:2]
     columns = -(-width // side)
-    image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{_data(picture)}"/>'
+    image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{picture_data(picture)}"/>'
     patches = "".join(
         f'<rect x="{at % columns * side}" y="{at // columns * side}" width="{side}" '
         f'height="{side}" fill="{ACCENT if weight > 0 else INK}" opacity="{abs(weight) * 0.8:.2f}"/>'
@@ -84,7 +84,7 @@ def patched(picture: np.ndarray, weights: np.ndarray, side: int, title: str, sho
     )
 
 
-def _data(picture: np.ndarray) -> str:
+def picture_data(picture: np.ndarray) -> str:
     """A picture as a `data:` address."""
     from PIL import Image
 
