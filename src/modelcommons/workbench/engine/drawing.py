@@ -70,7 +70,8 @@ def patched(picture: np.ndarray, weights: np.ndarray, side: int, title: str, sho
     """
     height, width = picture.shape[:2]
     columns = -(-width // side)
-    image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{picture_data(picture)}"/>'
+    data = picture_data(picture)
+    image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{data}"/>'
     patches = "".join(
         f'<rect x="{at % columns * side}" y="{at // columns * side}" width="{side}" '
         f'height="{side}" fill="{ACCENT if weight > 0 else INK}" opacity="{abs(weight) * 0.8:.2f}"/>'
