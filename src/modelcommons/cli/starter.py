@@ -17,6 +17,7 @@ from modelcommons.workbench.task import Disturbs, Slices, Task
 FIRST_DATA = {
     "audio-classification": "bundled:morse",
     "image-classification": "bundled:digits",
+    "image-text-matching": "bundled:digits",
     "recommendation": "bundled:python-imports",
     "tabular-classification": "bundled:breast-cancer",
     "tabular-regression": "bundled:diabetes",

@@ -16,6 +16,7 @@ from modelcommons.workbench.task import Task
 TASKS: dict[str, str] = {
     "audio-classification": "speech.classification",
     "image-classification": "image.classification",
+    "image-text-matching": "multimodal.matching",
     "recommendation": "recommendation.recommendation",
     "tabular-classification": "tabular.classification",
     "tabular-regression": "tabular.regression",
