@@ -31,6 +31,7 @@ SHARED = {
     "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
+    "noto-emoji": "noto_emoji",
     "fsdd-strings": "fsdd_strings",
     "movietweetings": "movietweetings_100k",
     "sms-spam": "sms_spam",

@@ -18,6 +18,7 @@ FIRST_DATA = {
     "audio-classification": "bundled:morse",
     "automatic-speech-recognition": "bundled:morse-messages",
     "image-classification": "bundled:digits",
+    "image-text-matching": "bundled:digits",
     "recommendation": "bundled:python-imports",
     "tabular-classification": "bundled:breast-cancer",
     "tabular-regression": "bundled:diabetes",

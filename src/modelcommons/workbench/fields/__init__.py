@@ -17,6 +17,7 @@ TASKS: dict[str, str] = {
     "audio-classification": "speech.classification",
     "automatic-speech-recognition": "speech.recognition",
     "image-classification": "image.classification",
+    "image-text-matching": "multimodal.matching",
     "recommendation": "recommendation.recommendation",
     "tabular-classification": "tabular.classification",
     "tabular-regression": "tabular.regression",
