@@ -71,7 +71,8 @@ class Explainer:
         """The picture, and beside it the same with its patches coloured: warm for, cold against the answer."""
         picture = self.model.fitted(row.x)
         height, width = picture.shape[:2]
-        image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{_data(picture)}"/>'
+        size = f'width="{width}" height="{height}"'
+        image = f'<image {size} style="image-rendering:pixelated" href="{picture_data(picture)}"/>'
         largest = float(np.abs(attribution.weights).max()) or 1.0
         patches = "".join(
             f'<rect x="{at % self.columns * self.side}" y="{at // self.columns * self.side}" width="{self.side}" '
@@ -82,11 +83,11 @@ class Explainer:
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" height="{SHOWN}" '
             f'viewBox="0 0 {2 * width + gap:g} {height}"><title>{html.escape(attribution.answer)}</title>{image}'
-            f'<svg x="{width + gap:g}" width="{width}" height="{height}">{image}{patches}</svg></svg>'
+            f'<svg x="{width + gap:g}" {size}>{image}{patches}</svg></svg>'
         )
 
 
-def _data(picture: np.ndarray) -> str:
+def picture_data(picture: np.ndarray) -> str:
     """A picture as a `data:` address."""
     from PIL import Image
 

@@ -127,12 +127,12 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     roles = find_roles(tables, columns)
     labels = _labels(tables, roles.label)
     tables = {split: table.refuse(table.codes(roles.label, labels) < 0, "no label") for split, table in tables.items()}
-    values = {split: _values(source, table, roles) for split, table in tables.items()}
+    values = {split: cells(source, table, roles.image, roles.by_path) for split, table in tables.items()}
     decoded = _decoded(source, tables, values, roles, options)
     parts: dict[str, Pictures] = {}
     for split, table in tables.items():
         array, unreadable = decoded[split]
-        broken = unreadable | _timeless(table, roles.time)
+        broken = unreadable | timeless(table, roles.time)
         good = np.array([index not in broken for index in range(len(table))], bool)
         names = _names(table.ids(roles.id), values[split], good if roles.by_path else None)
         tables[split] = left = table.refuse(~good, lambda index, why=broken: why[index])  # type: ignore[misc]
@@ -147,13 +147,9 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
 def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> Roles:
     """The columns as the recipe names them; those not named are found by name and kind."""
     table = next(iter(tables.values()))
-    for role, name in columns.items():
-        if name not in table.columns:
-            raise DataError(
-                f"data.columns.{role}: there is no column '{name}'. The columns are {', '.join(table.columns)}."
-            )
-    image = columns.get("image") or _find(table, IMAGE_NAMES, lambda name: _holds_pictures(table, name))
-    label = columns.get("label") or _find(
+    check_columns(table, columns)
+    image = columns.get("image") or find_column(table, IMAGE_NAMES, lambda name: holds_pictures(table, name))
+    label = columns.get("label") or find_column(
         table,
         LABEL_NAMES,
         lambda name: name != image and table.kinds[name] in ("category", "integer", "text", "boolean"),
@@ -169,7 +165,16 @@ def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> Roles
     return Roles(image, label, columns.get("id"), columns.get("group"), columns.get("time"), by_path)
 
 
-def _find(table: Table, names: Sequence[str], fits: Callable[[str], bool]) -> str | None:
+def check_columns(table: Table, columns: Mapping[str, str]) -> None:
+    """Raises: DataError: the recipe names a column that is not there."""
+    for role, name in columns.items():
+        if name not in table.columns:
+            raise DataError(
+                f"data.columns.{role}: there is no column '{name}'. The columns are {', '.join(table.columns)}."
+            )
+
+
+def find_column(table: Table, names: Sequence[str], fits: Callable[[str], bool]) -> str | None:
     """The first column of a usual name that fits, else the only one that does."""
     lower = {name.lower(): name for name in table.columns}
     usual = [lower[name] for name in names if name in lower and fits(lower[name])]
@@ -180,7 +185,8 @@ def _only(found: list[str]) -> list[str]:
     return found if len(found) == 1 else []
 
 
-def _holds_pictures(table: Table, name: str) -> bool:
+def holds_pictures(table: Table, name: str) -> bool:
+    """Whether a column holds the bytes of pictures, or paths of picture files."""
     if table.kinds[name] != "text":
         return table.kinds[name] in ("image", "bytes")
     first = table.row(0, [name])[name] if len(table) else None
@@ -203,25 +209,25 @@ def _labels(tables: Mapping[str, Table], column: str) -> tuple[str, ...]:
     return labels
 
 
-def _timeless(table: Table, column: str | None) -> dict[int, str]:
+def timeless(table: Table, column: str | None) -> dict[int, str]:
     """Rows without a time, where one is asked for: index -> why they cannot be used."""
     if column is None:
         return {}
     return {int(index): f"no time in column '{column}'" for index in np.flatnonzero(np.isnan(table.moments(column)))}
 
 
-def _values(source: Source, table: Table, roles: Roles) -> Callable[[int], bytes | Path]:
-    """How to get at the picture of a row: its bytes, or the path of its file.
+def cells(source: Source, table: Table, column: str, by_path: bool) -> Callable[[int], bytes | Path]:
+    """How to get at the picture of a row: its bytes, or (`by_path`) the path of a file beside the table.
 
     Raises (when called):
         DataError: there is nothing, or the path leads out of the source's folder.
     """
 
     def value(index: int) -> bytes | Path:
-        found = table.row(index, [roles.image])[roles.image]
+        found = table.row(index, [column])[column]
         if found is None:
             raise DataError("expected a picture, got nothing")
-        if not roles.by_path:
+        if not by_path:
             return bytes(found)
         folder = (source.folder / table.where(index).rpartition(":")[0]).parent
         path = Path(folder, str(found)).resolve()
@@ -367,6 +373,13 @@ def _columns(
             case _:
                 named = {roles.time: "time", roles.group: "group", roles.id: "id"}
                 yield Column(name, next(iter(tables.values())).kinds[name], named.get(name, "unused"), missing)
+
+
+def anymap(picture: np.ndarray) -> bytes:
+    """The decoded picture as a portable any-map, so that two files of the same pixels are the same."""
+    height, width, channels = picture.shape
+    header = f"P{5 if channels == 1 else 6} {width} {height} 255\n"
+    return header.encode() + bytes(picture.tobytes())
 
 
 def read_input(value: Any) -> list[Row]:
