@@ -150,9 +150,9 @@ class Segmentation:
         from modelcommons.workbench.fields.image.masks.tiny import write
 
         example = write(folder)
-        model = {"new": "unet", "options": {"width": 8, "depth": 2}}
+        model = {"new": "unet", "options": {"width": 8, "depth": 1}}
         return Tiny(
-            source=folder, recipe={"model": model, "tune": {"epochs": 20}},
+            source=folder, recipe={"model": model, "tune": {"epochs": 12}},
             metric="iou", at_least=0.85, wrong_file="image,mask\nnowhere.png,nothere.png\nneither.png,nor.png\n",
             example=str(example),
         )  # fmt: skip

@@ -64,4 +64,4 @@ def compared(line: Line) -> np.ndarray:
     wanted, given = (mask.codes(line[name], labels) for name in ("target", "prediction"))
     step = max(1, -(-max(wanted.shape) // SIDE))
     wanted, given = wanted[::step, ::step], given[::step, ::step]
-    return np.select([wanted == given, wanted > 0], [(wanted > 0).astype(np.uint8), 2], 3).astype(np.uint8)
+    return np.select([wanted == given, wanted > 0], [(wanted > 0).astype(np.int64), 2], 3).astype(np.uint8)
