@@ -8,7 +8,7 @@ import numpy as np
 
 from modelcommons.formats.model_folder import WEIGHTS, id2label, write_config
 from modelcommons.workbench.engine.training import Defaults, Fit
-from modelcommons.workbench.fields.image.classifier import logits_of, quiet, read_processor
+from modelcommons.workbench.fields.image.classifier import logits_of, read_processor
 from modelcommons.workbench.fields.image.masks.architectures import ARCHITECTURES, UNetOptions, defaults, open_defaults
 from modelcommons.workbench.fields.image.masks.augment import augment, colored, pieces
 from modelcommons.workbench.fields.image.masks.mask import Mask
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 TASK_NAME = "image-segmentation"
 MEASURED = 500  # training pictures that mean and deviation are taken from, evenly spaced
 SCORED = 200  # validation pictures that checkpoints are chosen by, evenly spaced
-LORA_RANK = 8
 AVERAGE = 0.99  # of the weights over steps; what is kept is the average
 
 
@@ -65,17 +64,19 @@ def _fit_new(train: Pairs, validation: Pairs, job: Job) -> Fit:
 def _fit_open(train: Pairs, validation: Pairs, job: Job) -> Fit:
     import torch
 
+    from modelcommons.workbench.engine.adapters import limited, merged, quiet
+
     assert job.choice.folder is not None and isinstance(job.options, Options)
     torch.manual_seed(job.seed)  # the new head's weights
     network = open_network(job.choice.folder, train.labels)
     processor = read_processor(job.choice.folder)
-    trained = limited(network, job.training.method)
+    trained = limited(network, job.training.method, head_of(network))
     side = piece_side(train, job.options, 1)
     values = open_defaults(job.training.method, len(pieces_of(train, side)))
     fitted = _train(trained, train, validation, job, processor_inputs(processor), 3, side, values, True)
-    merged: Any = trained.merge_and_unload() if job.training.method == "lora" else trained  # type: ignore[operator]
+    plain = merged(trained, job.training.method)
     with quiet():
-        merged.save_pretrained(job.folder)
+        plain.save_pretrained(job.folder)
         processor.save_pretrained(job.folder)
     return fitted
 
@@ -111,36 +112,14 @@ def pieces_of(train: Pairs, side: int) -> np.ndarray:
     return np.repeat(np.arange(len(train)), times)
 
 
-def limited(network: nn.Module, method: str) -> nn.Module:
-    """The open model with only those weights free that the method trains.
-
-    head: all that stands behind the backbone; where the model names no backbone, its last convolution. lora: low-rank
-    adapters beside every linear layer of the backbone, and the head.
-    """
+def head_of(network: nn.Module) -> list[str]:
+    """Names of all that stands behind the backbone; where the model names no backbone, of its last convolution."""
     from torch import nn
 
-    if method == "full":
-        return network
     backbone = getattr(network, "base_model", network)
-    last = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)][-1]
-    head = (
-        [name for name, module in network.named_children() if module is not backbone]
-        if backbone is not network
-        else [last]
-    )
-    if method == "head":
-        network.requires_grad_(False)
-        for name in head:
-            network.get_submodule(name).requires_grad_(True)
-        return network
-    from peft import LoraConfig, get_peft_model
-
-    inside = tuple(f"{name}." for name in head)
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    targets = [name for name in linear if not name.startswith(inside) and name not in head]
-    return get_peft_model(
-        network, LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, target_modules=targets, modules_to_save=head)
-    )
+    if backbone is not network:
+        return [name for name, module in network.named_children() if module is not backbone]
+    return [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)][-1:]
 
 
 def changes(options: Options) -> tuple[Change, ...]:

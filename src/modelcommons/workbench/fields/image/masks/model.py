@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, id2label, labels, read_config
-from modelcommons.workbench.fields.image.classifier import PROCESSOR, logits_of, quiet, read_processor
+from modelcommons.workbench.fields.image.classifier import PROCESSOR, logits_of, read_processor
 from modelcommons.workbench.fields.image.masks.architectures import ARCHITECTURES, UNetOptions
 from modelcommons.workbench.fields.image.masks.augment import colored
 from modelcommons.workbench.fields.image.masks.metrics import answer
@@ -183,7 +183,10 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
     Raises:
         FormatError: it is no segmentation model that the library knows, or needs code from the folder.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForSemanticSegmentation
+
+    from modelcommons.workbench.engine.adapters import quiet
 
     new: dict[str, Any] = {}
     if names is not None:
@@ -194,7 +197,7 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
             network: nn.Module = AutoModelForSemanticSegmentation.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32", **new
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, StrictDataclassError) as error:
             raise FormatError(
                 f"{folder} is no segmentation model that transformers can load without running code ({error!s:.200})."
             ) from error
