@@ -208,7 +208,7 @@ def test_neither_a_slow_first_step_nor_many_scorings_spoil_the_budget(problem: P
 
     problem.each = lambda number: setattr(clock, "now", clock.now + (20.0 if number == 1 else 1.0))
     problem.scores = scores()
-    fit = problem.train(problem.network(), epochs=1000, seconds=120.0)
+    fit = problem.train(problem.network(), batch_size=16, epochs=1000, seconds=120.0)
     assert (fit.stopped, fit.steps, fit.seconds) == ("budget", 59, 120.0)
 
 
