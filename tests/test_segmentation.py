@@ -286,7 +286,7 @@ def fitted(parts: Parts, folder: Path, choice: Choice, **training: Any) -> Path:
 
 
 def test_a_unet_learns_three_classes_and_answers_in_every_size(world: Parts, tmp_path: Path) -> None:
-    folder = fitted(world, tmp_path, Choice(None, "unet", {"width": 8, "depth": 2}), epochs=25)
+    folder = fitted(world, tmp_path, Choice(None, "unet", {"width": 8, "depth": 2}), epochs=16)
     model, floor = TASK.load(folder), TASK.baseline(world.train, Options())
     rows = [world.test[at] for at in range(len(world.test))]
 
@@ -299,6 +299,25 @@ def test_a_unet_learns_three_classes_and_answers_in_every_size(world: Parts, tmp
     for height, width in ((1, 1), (3, 50), (33, 17)):
         picture = np.zeros((height, width, 3), np.uint8)
         assert model.predict([Row("x", picture)])[0]["prediction"]["size"] == [height, width]
+
+
+def test_a_large_picture_is_answered_in_tiles_as_it_would_be_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from modelcommons.workbench.fields.image.masks import model
+    from modelcommons.workbench.fields.image.masks.architectures import UNetOptions
+    from modelcommons.workbench.fields.image.masks.unet import UNet
+
+    torch.manual_seed(0)
+    options = UNetOptions(width=2, depth=2)
+    network, preprocess = UNet(1, 2, options.width, options.depth), model.Preprocess((0.5,), (0.3,), 4)
+    run = model.torch_run(network)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 150, 77, 1)).astype(np.uint8)
+    whole = model.Segmenter(("no", "yes"), 1, preprocess.inputs, run, options.reach).logits(picture)
+    monkeypatch.setattr(model.tiles, "__defaults__", (16,))
+    for reach, same in ((options.reach, True), (8, False)):
+        found = model.Segmenter(("no", "yes"), 1, preprocess.inputs, run, reach).logits(picture)
+        assert np.allclose(found, whole, atol=1e-5) == same
 
 
 def test_the_loss_of_two_classes_is_the_binary_one_and_soft_dice() -> None:

@@ -16,6 +16,12 @@ class UNetOptions(BaseModel):
     width: int = Field(16, ge=1, le=256, description="Channels of the first level; each level below has twice as many.")
     depth: int = Field(4, ge=1, le=6, description="How often the picture is halved.")
 
+    @property
+    def reach(self) -> int:
+        """At least as many pixels as an answer rests on around its own, a multiple of 2 ** depth."""
+        # two convolutions a level: 2 * (2 ** (depth + 1) - 1) down, 2 * (2 ** depth - 1) up; pools 2 ** depth - 1
+        return 8 * 2**self.depth
+
 
 ARCHITECTURES: dict[str, type[BaseModel]] = {"unet": UNetOptions}
 
@@ -25,7 +31,7 @@ FEWEST_EPOCHS, MOST_EPOCHS = 4, 60
 
 def defaults(num_pieces: int) -> Defaults:
     """For a new network on so many pieces of pictures."""
-    batch_size = max(4, min(16, num_pieces // 8))
+    batch_size = max(4, min(8, num_pieces // 8))
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_pieces))
     return Defaults(epochs, batch_size, 3e-3, 0.01, channels_last=True)
 

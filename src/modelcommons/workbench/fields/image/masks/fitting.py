@@ -50,7 +50,9 @@ def _fit_new(train: Pairs, validation: Pairs, job: Job) -> Fit:
     network = UNet(preprocess.channels, len(train.labels), options.width, options.depth)
     side = piece_side(train, job.options, preprocess.stride)
     values = defaults(len(pieces_of(train, side)))
-    fitted = _train(network, train, validation, job, preprocess.inputs, preprocess.channels, side, values, False)
+    fitted = _train(
+        network, train, validation, job, preprocess.inputs, preprocess.channels, side, values, options.reach
+    )
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, job.folder / WEIGHTS, {"format": "pt"})
     said = {"mean": preprocess.mean, "std": preprocess.std}
@@ -73,7 +75,7 @@ def _fit_open(train: Pairs, validation: Pairs, job: Job) -> Fit:
     trained = limited(network, job.training.method, head_of(network))
     side = piece_side(train, job.options, 1)
     values = open_defaults(job.training.method, len(pieces_of(train, side)))
-    fitted = _train(trained, train, validation, job, processor_inputs(processor), 3, side, values, True)
+    fitted = _train(trained, train, validation, job, processor_inputs(processor), 3, side, values, None)
     plain = merged(trained, job.training.method)
     with quiet():
         plain.save_pretrained(job.folder)
@@ -141,7 +143,7 @@ def _train(
     channels: int,
     side: int,
     values: Defaults,
-    stretch: bool,
+    reach: int | None,
 ) -> Fit:
     import torch
 
@@ -161,7 +163,7 @@ def _train(
         return mask_loss(logits, targets, job.training.label_smoothing)
 
     def score(network: nn.Module) -> float:
-        return iou(Segmenter(train.labels, channels, inputs, _running(network), stretch), scored)
+        return iou(Segmenter(train.labels, channels, inputs, _running(network), reach), scored)
 
     return run(
         network, num_rows=len(rows), batch=batch, loss=loss, score=score, metric="iou", direction="higher", limit=1.0,

@@ -6,7 +6,8 @@ of transformers:         its own; its image processor says how pictures become i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from modelcommons.workbench.task import Answer, Row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+TILE = 1024  # pixels a side of what a U-Net answers at once; larger pictures in tiles
 
 Inputs = Callable[[np.ndarray], np.ndarray]  # uint8 (B, H, W, C) -> float32 (B, channels, h, w)
 Run = Callable[[np.ndarray], np.ndarray]  # the latter -> logits (B, classes, h', w')
@@ -72,11 +75,11 @@ class Segmenter:
         channels: int,
         inputs: Inputs,
         run: Run,
-        stretched: bool,  # whether logits are of another scale than the picture, and not only of a larger one
+        reach: int | None,  # pixels around one that its answer rests on; None: of an open model, which sees a whole
         network: nn.Module | None = None,  # where there is one: an export has none
     ) -> None:
         self.labels, self.channels, self.network = labels, channels, network
-        self.inputs, self.run, self._stretched = inputs, run, stretched
+        self.inputs, self.run, self.reach = inputs, run, reach
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """One picture after the other: they are of different sizes."""
@@ -85,8 +88,35 @@ class Segmenter:
     def logits(self, pictures: np.ndarray) -> np.ndarray:
         """uint8 (B, height, width, 1 or 3) -> float32 (B, classes, height, width)."""
         _, height, width, _ = pictures.shape
-        made = self.run(self.inputs(np.stack([colored(picture, self.channels) for picture in pictures])))
-        return fitted(made, height, width) if self._stretched else made[:, :, :height, :width]
+        made = np.stack([colored(picture, self.channels) for picture in pictures])
+        if self.reach is None:
+            return fitted(self.run(self.inputs(made)), height, width)
+        whole = np.empty((len(made), len(self.labels), height, width), np.float32)
+        for inside, outside, place in tiles(height, width, self.reach):
+            whole[:, :, *inside] = self.run(self.inputs(made[:, *outside]))[:, :, *place]
+        return whole
+
+
+Place = tuple[slice, slice]
+
+
+def tiles(height: int, width: int, reach: int, side: int = TILE) -> Iterator[tuple[Place, Place, Place]]:
+    """What is answered at once: its place in the picture, the larger place that is looked at for it, and where in that
+    it lies. Answers are those of the whole picture.
+
+    Source: the overlap-tile strategy of Ronneberger, Fischer & Brox, U-Net (2015), figure 2.
+
+    Args:
+        reach: pixels looked at around a tile; as `side`, a multiple of the network's stride.
+    """
+    lines = [
+        [(slice(at, min(at + side, size)), slice(max(0, at - reach), min(at + side + reach, size)))
+         for at in range(0, size, side)]
+        for size in (height, width)
+    ]  # fmt: skip
+    for (top, above), (left, beside) in itertools.product(*lines):
+        place = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in ((top, above), (left, beside)))
+        yield (top, left), (above, beside), (place[0], place[1])
 
 
 def fitted(logits: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -113,18 +143,18 @@ def load(folder: Path, variant: str = "") -> Segmenter:
         FormatError: a file is truncated, or not what the config says.
     """
     config = read_config(folder)
-    names, own = labels(config, folder), config["model_type"] == MODEL_TYPE
-    options = _options(config, folder) if own else None
+    names = labels(config, folder)
+    options = _options(config, folder) if config["model_type"] == MODEL_TYPE else None
     if options is not None:
         preprocess = Preprocess.of(config, 2**options.depth, folder)
-        inputs, channels = preprocess.inputs, preprocess.channels
+        inputs, channels, reach = preprocess.inputs, preprocess.channels, options.reach
     else:
-        inputs, channels = processor_inputs(read_processor(folder)), 3
+        inputs, channels, reach = processor_inputs(read_processor(folder)), 3, None
     if variant:
-        return Segmenter(names, channels, inputs, _onnx_run(folder / variant), not own)
+        return Segmenter(names, channels, inputs, _onnx_run(folder / variant), reach)
     check_weights(folder)
     network = open_network(folder) if options is None else _own_network(folder, options, channels, len(names))
-    return Segmenter(names, channels, inputs, torch_run(network), not own, network)
+    return Segmenter(names, channels, inputs, torch_run(network), reach, network)
 
 
 def files(folder: Path, variant: str = "") -> list[str]:
