@@ -53,7 +53,7 @@ def lines(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, Any]]:
 
 
 @given(SEEDS, st.integers(2, 4))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_scores_are_scikit_learns(seed: int, classes: int) -> None:
     from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
@@ -286,7 +286,7 @@ def fitted(parts: Parts, folder: Path, choice: Choice, **training: Any) -> Path:
 
 
 def test_a_unet_learns_three_classes_and_answers_in_every_size(world: Parts, tmp_path: Path) -> None:
-    folder = fitted(world, tmp_path, Choice(None, "unet", {"width": 8, "depth": 2}), epochs=16)
+    folder = fitted(world, tmp_path, Choice(None, "unet", {"width": 8, "depth": 1}), epochs=12)
     model, floor = TASK.load(folder), TASK.baseline(world.train, Options())
     rows = [world.test[at] for at in range(len(world.test))]
 

@@ -20,7 +20,7 @@ class UNetOptions(BaseModel):
     def reach(self) -> int:
         """At least as many pixels as an answer rests on around its own, a multiple of 2 ** depth."""
         # two convolutions a level: 2 * (2 ** (depth + 1) - 1) down, 2 * (2 ** depth - 1) up; pools 2 ** depth - 1
-        return 8 * 2**self.depth
+        return 8 << self.depth
 
 
 ARCHITECTURES: dict[str, type[BaseModel]] = {"unet": UNetOptions}

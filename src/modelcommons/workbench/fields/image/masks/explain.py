@@ -75,7 +75,7 @@ class Explainer:
 
     def _found(self, picture: np.ndarray) -> np.ndarray:
         """The class of each pixel, int64 (height, width)."""
-        return self.model.logits(picture[None])[0].argmax(axis=0)
+        return np.asarray(self.model.logits(picture[None])[0].argmax(axis=0))
 
     def _strength(self, pictures: np.ndarray, found: np.ndarray) -> np.ndarray:
         """Mean log-odds of the classes `found`, over all of it but background, of each picture, float64."""

@@ -145,11 +145,12 @@ def load(folder: Path, variant: str = "") -> Segmenter:
     config = read_config(folder)
     names = labels(config, folder)
     options = _options(config, folder) if config["model_type"] == MODEL_TYPE else None
-    if options is not None:
+    inputs: Inputs
+    if options is None:
+        inputs, channels, reach = processor_inputs(read_processor(folder)), 3, None
+    else:
         preprocess = Preprocess.of(config, 2**options.depth, folder)
         inputs, channels, reach = preprocess.inputs, preprocess.channels, options.reach
-    else:
-        inputs, channels, reach = processor_inputs(read_processor(folder)), 3, None
     if variant:
         return Segmenter(names, channels, inputs, _onnx_run(folder / variant), reach)
     check_weights(folder)

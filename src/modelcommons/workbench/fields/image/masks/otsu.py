@@ -28,11 +28,11 @@ def threshold(gray: np.ndarray) -> int:
     return int(between.argmax())
 
 
-@dataclass(frozen=True)
+@dataclass
 class Otsu:
     """The smaller one of the bright and the dark part is what is looked for."""
 
-    labels: tuple[str, ...]
+    labels: Sequence[str]
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         return [{"prediction": self._mask(row.x).as_json()} for row in rows]
@@ -42,17 +42,16 @@ class Otsu:
         gray = pixels(picture, Shape(height, width, 1))[:, :, 0]
         bright = gray > threshold(gray)
         inside = ~bright if 2 * bright.sum() > bright.size else bright
-        return Mask(inside.astype(np.uint8), self.labels)
+        return Mask(inside.astype(np.uint8), tuple(self.labels))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Commonest:
     """Every pixel is of the class that most pixels of the training pictures have."""
 
-    labels: tuple[str, ...]
+    labels: Sequence[str]
     code: int
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
-        return [
-            {"prediction": Mask(np.full(row.x.shape[:2], self.code, np.uint8), self.labels).as_json()} for row in rows
-        ]
+        masks = (Mask(np.full(row.x.shape[:2], self.code, np.uint8), tuple(self.labels)) for row in rows)
+        return [{"prediction": mask.as_json()} for mask in masks]
