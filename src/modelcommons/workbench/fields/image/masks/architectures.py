@@ -33,7 +33,7 @@ def defaults(num_pieces: int) -> Defaults:
     """For a new network on so many pieces of pictures."""
     batch_size = max(4, min(8, num_pieces // 8))
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_pieces))
-    return Defaults(epochs, batch_size, 3e-3, 0.01, channels_last=True)
+    return Defaults(epochs, batch_size, 5e-3, 0.01, channels_last=True)
 
 
 def open_defaults(method: str, num_pieces: int) -> Defaults:

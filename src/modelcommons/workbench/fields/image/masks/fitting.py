@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TASK_NAME = "image-segmentation"
 MEASURED = 500  # training pictures that mean and deviation are taken from, evenly spaced
 SCORED = 200  # validation pictures that checkpoints are chosen by, evenly spaced
-AVERAGE = 0.99  # of the weights over steps; what is kept is the average
+AVERAGE = 0.98  # of the weights over steps; what is kept is the average
 
 
 def fit(train: Pairs, validation: Pairs, job: Job) -> Fit:
