@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -179,15 +180,18 @@ def _roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> dict[str,
     roles = dict(columns)
     for role, names in (("mask", MASK_NAMES), ("image", IMAGE_NAMES)):
         if role not in roles:
-            taken = set(roles.values())
-            name = find_column(table, names, lambda name: name not in taken and holds_pictures(table, name))  # noqa: B023
+            name = find_column(table, names, partial(_may_be, table, frozenset(roles.values())))
             if name is None:
                 raise DataError(
                     f"Expected a column of {role}s, found none among {', '.join(table.columns)}. "
                     f"Name it in the recipe: data.columns.{role}."
                 )
             roles[role] = name
-    return {role: name for role, name in roles.items() if name}
+    return roles
+
+
+def _may_be(table: Table, taken: frozenset[str], name: str) -> bool:
+    return name not in taken and holds_pictures(table, name)
 
 
 def _of_table(source: Source, table: Table, roles: Mapping[str, str]) -> Found:
