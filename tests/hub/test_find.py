@@ -9,13 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from huggingface_hub import HfApi
 from hubs import Running
+from huggingface_hub import HfApi
 
 from modelcommons.cli import main
-from modelcommons.errors import NotFound, UsageError
+from modelcommons.errors import NotFound, RecipeError, UsageError
 from modelcommons.formats import card, keys, receipt
+from modelcommons.workbench import fields
+from modelcommons.workbench import run as spine
+from modelcommons.workbench.engine.progress import Silent
 from modelcommons.workbench.find import Bound, Found, Wanted, find, wanted
+from modelcommons.workbench.folder import RunFolder
+from modelcommons.workbench.recipe import Recipe
+from modelcommons.workbench.resolve import resolve
 
 HEX = "ab" * 32
 
@@ -166,7 +172,46 @@ def test_what_cannot_be_looked_for_is_told_in_a_sentence(given: dict[str, str], 
 
 def test_where_nobody_answers_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(NotFound, match="cannot be had .* --no-hub"):
+    with pytest.raises(NotFound, match=r"cannot be had .* --no-hub"):
         find(wanted())
     with pytest.raises(NotFound, match="Expected a folder with models at"):
         find(wanted(), [tmp_path / "none"], on_hub=False)
+
+
+# --- model.from: auto -----------------------------------------------------------------------------------------------
+
+
+def test_candidates_are_looked_for_once(hub: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open models that the task can adapt, with a licence, each at its commit; a run goes on with those it found."""
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.port}")
+    api = HfApi(endpoint=f"http://127.0.0.1:{hub.port}", token=hub.tokens["ada"])
+    cards = {
+        "masks": {"license": "mit", "pipeline_tag": "fill-mask", "library_name": "transformers"},
+        "pairs": {"license": "mit", "pipeline_tag": "sentence-similarity", "library_name": "transformers"},
+        "nobodys": {"pipeline_tag": "fill-mask", "library_name": "transformers"},
+        "pictures": {"license": "mit", "pipeline_tag": "image-classification", "library_name": "transformers"},
+        "flat": {"license": "mit", "pipeline_tag": "fill-mask", "library_name": "fasttext"},
+    }
+    for name, front in cards.items():
+        folder = model(tmp_path / name, "text-classification", "mit", [], 20)
+        (folder / "README.md").write_text(card.write(front, "# A model"))
+        api.create_repo(f"ada/{name}")
+        api.upload_folder(repo_id=f"ada/{name}", folder_path=folder)
+    asked = Recipe.model_validate(
+        {"task": "text-classification", "model": {"from": "auto", "try_minutes": 2}, "data": {"source": "./x.csv"}}
+    )
+    task = fields.find("text-classification")
+    folder = RunFolder(tmp_path / "run")
+    found = spine._settled(task, asked, folder, Silent()).model
+    expected = {f"ada/{name}@{api.model_info(f'ada/{name}').sha}" for name in ("masks", "pairs")}
+    assert found.auto and {each.from_ for each in found.auto} == expected and found.try_minutes == 2
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert spine._settled(task, asked, folder, Silent()).model == found
+    with pytest.raises(NotFound):
+        spine._settled(task, asked, RunFolder(tmp_path / "other"), Silent())
+
+
+def test_a_candidate_has_a_name() -> None:
+    values = {"task": "text-classification", "model": {"auto": [{"from": "auto"}]}, "data": {"source": "./x.csv"}}
+    with pytest.raises(RecipeError, match=r"model\.auto\[0\]\.from: expected the name of a candidate, got auto"):
+        resolve(Recipe.model_validate(values))

@@ -50,7 +50,7 @@ def tasks(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
             "field": task.field,
             "summary": task.summary,
             "new": list(task.architectures),
-            "open_models": task.open_models,
+            "open_models": list(task.open_models),
             "columns": dict(task.roles),
             "metrics": [metric.name for metric in task.metrics],
         }
@@ -161,6 +161,7 @@ def check(
     """
     import tempfile
 
+    from modelcommons.workbench.find import settled
     from modelcommons.workbench.folder import RunFolder
     from modelcommons.workbench.recipe import load
     from modelcommons.workbench.resolve import resolve
@@ -171,6 +172,7 @@ def check(
     asked = load(recipe, overrides or ())
     task = resolve(asked)
     with progress(quiet) as told, tempfile.TemporaryDirectory() as folder:
+        asked = settled(asked, task, told)
         got = get(task, asked, told)
         data = prepare(task, got.source, asked, RunFolder(Path(folder)), told)
     licence = decide(got, asked).agreed()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +15,19 @@ from modelcommons.formats.card import HUB_ID, PIPELINE_TAGS, read_front_matter
 from modelcommons.formats.checked import near
 from modelcommons.workbench import fields, protocols
 from modelcommons.workbench.engine.progress import Progress, Silent
+from modelcommons.workbench.recipe import AUTO, ModelChoice, ModelSection, Recipe
 from modelcommons.workbench.serve import find_task
 from modelcommons.workbench.sources import hub
 from modelcommons.workbench.stages.report.sections import receipt_path
+from modelcommons.workbench.task import Task
 
 BOUND = re.compile(r"\s*([a-z][a-z0-9_@.]*)\s*(>=|<=)\s*(-?[0-9.]+(?:e-?[0-9]+)?)\s*")
 SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMBT]?)", re.IGNORECASE)
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 MAIN = receipt_path("model")  # the receipt of the model itself; those of its exports stand beside it
-MOST_READ = 200  # models of a hub whose receipts are fetched
+MOST = 200  # models of a hub that are looked at
+LARGEST = 150_000_000  # parameters of a candidate for `model.from: auto`, which is to be tried within minutes
+CANDIDATES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Found:
     languages: tuple[str, ...]
     parameters: int | None  # None: its card and files do not say
     downloads: int | None  # None: a folder
+    commit: str | None  # of the hub's; None: a folder
+    has_receipts: bool
     measured: tuple[Measured, ...] = ()  # the numbers asked for; the main one where none was
 
 
@@ -75,6 +81,7 @@ class Wanted:
     sizes: tuple[float, float] = (0, float("inf"))  # parameters, at least and at most
     protocol: str = ""
     bounds: tuple[Bound, ...] = ()
+    tags: tuple[str, ...] = ()  # more that the hub is to look for
 
     @property
     def needs_receipt(self) -> bool:
@@ -166,15 +173,40 @@ def find(
         NotFound: a folder is not there, or the hub cannot be reached.
     """
     progress = progress or Silent()
-    here = [found for folder in folders for found in _in_folder(folder, asked)]
-    there = _on_hub(asked, limit, progress) if on_hub else []
-    found = [*here, *there]
-    if asked.needs_receipt:
-        falling = not asked.bounds or asked.bounds[0].side == ">="
-        found.sort(key=lambda one: -one.measured[0].value if falling else one.measured[0].value)
-    else:
-        found.sort(key=lambda one: -(one.downloads or 0))
-    return found[:limit]
+    found = [one for folder in folders for one in _in_folder(folder, asked)]
+    found += _on_hub(asked) if on_hub else []
+    if not asked.needs_receipt:
+        return [_with_numbers(one, asked) or one for one in sorted(found, key=_most_used)[:limit]]
+    measured = []
+    for number, one in enumerate(found):
+        progress.step("find", number, len(found), one.name)
+        measured += [whole] if (whole := _with_numbers(one, asked)) else []
+    falling = not asked.bounds or asked.bounds[0].side == ">="
+    measured.sort(key=lambda one: -one.measured[0].value if falling else one.measured[0].value)
+    return measured[:limit]
+
+
+def settled(recipe: Recipe, task: Task, progress: Progress) -> Recipe:
+    """The recipe with names for `model.from: auto`: the models most used on the hub that the task can adapt, each at
+    its commit, to be tried for the same short time as candidates that a person names. Other recipes stay as they are.
+
+    Raises:
+        NotFound: the hub cannot be reached, or has none.
+    """
+    if recipe.model.from_ != AUTO:
+        return recipe
+    asked = Wanted(tasks=task.open_models, sizes=(1, LARGEST), tags=("transformers",))
+    found = [one for one in _on_hub(asked) if one.licence]  # without one nothing made from it could be published
+    names = [f"{one.name}@{one.commit}" for one in sorted(found, key=_most_used)[:CANDIDATES]]
+    if not names:
+        raise NotFound(f"The hub has no open model for {task.name} of at most {LARGEST:,} parameters. Name one.")
+    progress.line("find", ", ".join(names))
+    candidates = tuple(ModelChoice.model_validate({"from": name}) for name in names)
+    return recipe.model_copy(update={"model": ModelSection(auto=candidates, try_minutes=recipe.model.try_minutes)})
+
+
+def _most_used(found: Found) -> int:
+    return -(found.downloads or 0)
 
 
 def _measured(read: receipt.Receipt, asked: Wanted) -> tuple[Measured, ...] | None:
@@ -196,15 +228,16 @@ def _measured(read: receipt.Receipt, asked: Wanted) -> tuple[Measured, ...] | No
     )  # fmt: skip
 
 
-def _with_numbers(found: Found, folder: Callable[[], Path], asked: Wanted) -> Found | None:
-    """The model with its numbers; None where numbers are asked for and no signed receipt has them."""
+def _with_numbers(found: Found, asked: Wanted) -> Found | None:
+    """The model with its numbers; None where it has no signed receipt that tells those asked for."""
+    if not found.has_receipts:
+        return None
     try:
-        numbers = _measured(receipt.read(folder() / MAIN), asked)
+        folder = Path(found.name) if found.commit is None else hub.fetch(found.name, found.commit, [MAIN])
+        numbers = _measured(receipt.read(folder / MAIN), asked)
     except CommonsError:  # none, damaged, forged, or not for our eyes
-        numbers = None
-    if numbers is None:
-        return None if asked.needs_receipt else found
-    return replace(found, measured=numbers)
+        return None
+    return None if numbers is None else replace(found, measured=numbers)
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
@@ -220,8 +253,8 @@ def _in_folder(folder: Path, asked: Wanted) -> Iterator[Found]:
             found = _read(card.parent)
         except (CommonsError, OSError, UnicodeDecodeError):  # a folder that is no model's
             continue
-        if asked.fits(found) and (whole := _with_numbers(found, partial(Path, card.parent), asked)):
-            yield whole
+        if asked.fits(found):
+            yield found
 
 
 def _read(folder: Path) -> Found:
@@ -230,7 +263,7 @@ def _read(folder: Path) -> Found:
     parameters = sum(safetensors.check(path).num_parameters for path in weights) if weights else None
     return Found(
         str(folder), find_task(folder).name, _word(front.get("license")), _words(front.get("language")), parameters,
-        None,
+        None, None, (folder / MAIN).is_file(),
     )  # fmt: skip
 
 
@@ -245,23 +278,10 @@ def _words(value: Any) -> tuple[str, ...]:
 # --- hub ------------------------------------------------------------------------------------------------------------
 
 
-def _on_hub(asked: Wanted, limit: int, progress: Progress) -> list[Found]:
-    kept: list[Found] = []
-    seen = 0
-    for model in hub.models(_filters(asked), " ".join(asked.words), _pipeline_tags(asked)):
-        found = _told(model)
-        if found is None or not asked.fits(found):
-            continue
-        seen += 1
-        progress.step("find", seen, MOST_READ, found.name)
-        if "receipts" in model.tags:
-            whole = _with_numbers(found, partial(hub.fetch, found.name, str(model.sha), [MAIN]), asked)
-            kept += [whole] if whole else []
-        elif not asked.needs_receipt:
-            kept.append(found)
-        if seen == MOST_READ or (len(kept) == limit and not asked.needs_receipt):
-            break
-    return kept
+def _on_hub(asked: Wanted) -> list[Found]:
+    models = hub.models(_filters(asked), " ".join(asked.words), _pipeline_tags(asked))
+    told = (_told(model) for model in models)
+    return list(islice((found for found in told if found and asked.fits(found)), MOST))
 
 
 def _filters(asked: Wanted) -> list[str]:
@@ -270,7 +290,7 @@ def _filters(asked: Wanted) -> list[str]:
     told += [asked.language.lower()] if asked.language else []
     # a pipeline tag of another's name does not tell our tasks apart; a tag does
     told += list(asked.tasks) if len(asked.tasks) == 1 and asked.tasks[0] in PIPELINE_TAGS else []
-    return [*told, *(["receipts"] if asked.needs_receipt else [])]
+    return [*told, *asked.tags, *(["receipts"] if asked.needs_receipt else [])]
 
 
 def _pipeline_tags(asked: Wanted) -> Sequence[str | None]:
@@ -288,5 +308,5 @@ def _told(model: Any) -> Found | None:
     total = getattr(model.safetensors, "total", None) if model.safetensors else None
     return Found(
         str(model.id), task, licence, _words(front.get("language")), int(total) if total else None,
-        int(model.downloads or 0),
+        int(model.downloads or 0), str(model.sha), "receipts" in tags,
     )  # fmt: skip
