@@ -44,7 +44,7 @@ class Segmentation:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = measures.METRICS
-    open_models = True
+    open_models = ("image-segmentation",)
     quantization: Literal["dynamic", "static"] = "static"
     slices: Mapping[str, str] = {
         "size": "the shorter side of the picture, in pixels",
