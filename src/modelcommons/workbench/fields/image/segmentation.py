@@ -152,7 +152,7 @@ class Segmentation:
         example = write(folder)
         model = {"new": "unet", "options": {"width": 8, "depth": 1}}
         return Tiny(
-            source=folder, recipe={"model": model, "tune": {"epochs": 12}},
+            source=folder, recipe={"model": model, "tune": {"epochs": 9}},
             metric="iou", at_least=0.85, wrong_file="image,mask\nnowhere.png,nothere.png\nneither.png,nor.png\n",
             example=str(example),
         )  # fmt: skip

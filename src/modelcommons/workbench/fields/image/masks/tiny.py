@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 SIDES = ((32, 32), (24, 36))  # height and width
-NUMBER = 60
+NUMBER = 48
 
 
 def write(folder: Path) -> Path:
