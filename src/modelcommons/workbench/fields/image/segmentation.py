@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.engine.training import Fit
+from modelcommons.workbench.fields.image import disturb
 from modelcommons.workbench.fields.image import rows as reading
 from modelcommons.workbench.fields.image.masks import figures as drawing
 from modelcommons.workbench.fields.image.masks import metrics as measures
@@ -51,6 +52,7 @@ class Segmentation:
         "foreground": "share of the pixels that are of an object",
         "background": "whether the pixels of no object are dark or bright",
     }
+    disturbances = disturb.DISTURBANCES
 
     # --- data ---
 
@@ -82,6 +84,9 @@ class Segmentation:
             case _:
                 outside = row.x[~inside] if not inside.all() else row.x
                 return "dark" if outside.mean() < 128 else "bright"
+
+    def disturb(self, row: Row, name: str) -> Row:
+        return Row(row.id, disturb.disturb(row.x, name, row.id), row.y, row.group)
 
     # --- models ---
 
