@@ -16,6 +16,7 @@ from modelcommons.workbench.task import Task
 TASKS: dict[str, str] = {
     "image-classification": "image.classification",
     "image-segmentation": "image.segmentation",
+    "image-text-matching": "multimodal.matching",
     "recommendation": "recommendation.recommendation",
     "tabular-classification": "tabular.classification",
     "tabular-regression": "tabular.regression",

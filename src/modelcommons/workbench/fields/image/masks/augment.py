@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from modelcommons.formats.pixels import Shape, pixels
 from modelcommons.workbench.fields.image.masks.pairs import Change, Pairs
-from modelcommons.workbench.fields.image.pixels import Shape, pixels
 
 GAIN = 0.5  # brightness changes by a factor of up to exp of this, either way
 SHIFT = 24  # and by so many grey values

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelcommons.workbench.engine.attribution import occlusion
-from modelcommons.workbench.engine.drawing import ACCENT, INK
-from modelcommons.workbench.fields.image.explain import PATCHES, SHOWN, picture_data
+from modelcommons.workbench.engine.drawing import ACCENT, INK, picture_data
+from modelcommons.workbench.fields.image.explain import PATCHES, SHOWN
 from modelcommons.workbench.fields.image.masks.model import Segmenter
 from modelcommons.workbench.task import Attribution, Row
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelcommons.formats.model_folder import WEIGHTS, id2label, write_config
+from modelcommons.workbench.engine.adapters import limited, merged, quiet
+from modelcommons.workbench.engine.processors import processor_inputs, read_processor
 from modelcommons.workbench.engine.training import Defaults, Fit
-from modelcommons.workbench.fields.image.classifier import logits_of, read_processor
+from modelcommons.workbench.fields.image.classifier import logits_of
 from modelcommons.workbench.fields.image.masks.architectures import ARCHITECTURES, UNetOptions, defaults, open_defaults
 from modelcommons.workbench.fields.image.masks.augment import augment, colored, pieces
 from modelcommons.workbench.fields.image.masks.mask import Mask
@@ -18,7 +20,6 @@ from modelcommons.workbench.fields.image.masks.model import (
     Preprocess,
     Segmenter,
     open_network,
-    processor_inputs,
     stretched,
 )
 from modelcommons.workbench.fields.image.masks.pairs import SIDE, Change, Options, Pairs
@@ -65,8 +66,6 @@ def _fit_new(train: Pairs, validation: Pairs, job: Job) -> Fit:
 
 def _fit_open(train: Pairs, validation: Pairs, job: Job) -> Fit:
     import torch
-
-    from modelcommons.workbench.engine.adapters import limited, merged, quiet
 
     assert job.choice.folder is not None and isinstance(job.options, Options)
     torch.manual_seed(job.seed)  # the new head's weights

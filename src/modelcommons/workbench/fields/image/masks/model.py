@@ -17,7 +17,9 @@ from pydantic import ValidationError
 
 from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, id2label, labels, read_config
-from modelcommons.workbench.fields.image.classifier import PROCESSOR, logits_of, read_processor
+from modelcommons.workbench.engine.adapters import quiet
+from modelcommons.workbench.engine.processors import PROCESSOR, processor_inputs, read_processor
+from modelcommons.workbench.fields.image.classifier import logits_of
 from modelcommons.workbench.fields.image.masks.architectures import ARCHITECTURES, UNetOptions
 from modelcommons.workbench.fields.image.masks.augment import colored
 from modelcommons.workbench.fields.image.masks.metrics import answer
@@ -217,8 +219,6 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForSemanticSegmentation
 
-    from modelcommons.workbench.engine.adapters import quiet
-
     new: dict[str, Any] = {}
     if names is not None:
         by_number = {int(code): label for code, label in id2label(names).items()}
@@ -233,16 +233,6 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
                 f"{folder} is no segmentation model that transformers can load without running code ({error!s:.200})."
             ) from error
     return network
-
-
-def processor_inputs(processor: Any) -> Inputs:
-    """How an open model's processor makes inputs of pictures in three colours."""
-
-    def inputs(pictures: np.ndarray) -> np.ndarray:
-        made = processor(images=list(pictures), return_tensors="np", input_data_format="channels_last")
-        return np.asarray(made["pixel_values"], np.float32)
-
-    return inputs
 
 
 # --- exports --------------------------------------------------------------------------------------------------------

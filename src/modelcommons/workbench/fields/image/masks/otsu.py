@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from modelcommons.formats.pixels import Shape, pixels
 from modelcommons.workbench.fields.image.masks.mask import Mask
-from modelcommons.workbench.fields.image.pixels import Shape, pixels
 from modelcommons.workbench.task import Answer, Row
 
 

@@ -15,18 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from modelcommons.errors import DataError
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
+from modelcommons.formats.pictures import IMAGE_NAMES, cells, check_columns, find_column, holds_pictures
 from modelcommons.formats.tables import SUFFIXES, Table, read_source
 from modelcommons.workbench.fields.image.masks.layout import IMAGES, MASKS, paired
 from modelcommons.workbench.fields.image.masks.mask import Mask
 from modelcommons.workbench.fields.image.masks.store import HIGHEST, Decoded, Files, Find, Ragged, decoded
-from modelcommons.workbench.fields.image.rows import (
-    IMAGE_NAMES,
-    cells,
-    check_columns,
-    find_column,
-    holds_pictures,
-    timeless,
-)
+from modelcommons.workbench.fields.image.rows import timeless
 from modelcommons.workbench.task import BadRow, Column, Reading, Row, Source
 
 VERSION = 1  # of the decoded pictures in the cache

@@ -14,7 +14,7 @@ import numpy as np
 
 from modelcommons.errors import DataError
 from modelcommons.formats.cache import cache_folder, replacing
-from modelcommons.workbench.fields.image.pixels import BROKEN, native, not_whole, opened
+from modelcommons.formats.pixels import BROKEN, native, not_whole, opened
 
 LOSSY = ("JPEG",)  # whose values near an edge are those of no class
 HIGHEST = 2**16 - 1  # value of a mask

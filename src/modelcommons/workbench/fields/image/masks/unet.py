@@ -9,7 +9,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from modelcommons.workbench.fields.image.models import convolution
+from modelcommons.workbench.engine.cnn import convolution
 
 
 class UNet(nn.Module):
