@@ -32,10 +32,12 @@ SHARED = {
     "fashion-mnist": "fashion_mnist",
     "noto-emoji": "noto_emoji",
     "movietweetings": "movietweetings_100k",
+    "nuclei-dsb2018": "nuclei_dsb2018",
     "sms-spam": "sms_spam",
     "tiny-shakespeare": "tiny_shakespeare",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
+CALLED = {"nuclei-dsb2018": "nuclei"}  # recipes of another name than their protocol's
 
 
 def recipe_of(protocol: str, *overrides: str) -> Recipe:
@@ -45,7 +47,7 @@ def recipe_of(protocol: str, *overrides: str) -> Recipe:
         stem, horizon = stem.rsplit("-", 1)
         overrides = (f"data.options.horizon={horizon}", *overrides)
     checks = ("data.checks=[]", f"evaluate.protocol={protocol}")
-    return load(RECIPES / f"{stem}.yaml", [*checks, *overrides], {"MINILM": "unused"})
+    return load(RECIPES / f"{CALLED.get(stem, stem)}.yaml", [*checks, *overrides], {"MINILM": "unused"})
 
 
 def ruler(recipe: Recipe, folder: Path) -> Ruler:

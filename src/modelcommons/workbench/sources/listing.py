@@ -26,6 +26,9 @@ SPLITS = {
 }
 WORDS = {word: split for split, words in SPLITS.items() for word in words}
 
+# folders of pictures and of what belongs to them (masks), file by file: a folder below them is no class
+PAIRED = ("images", "masks")
+
 # tables beside the data that say what its rows name: features of items and of users
 BESIDE = ("items", "users")
 
@@ -63,12 +66,14 @@ def split_of(path: str) -> str | None:
     """train, validation or test, where a name says so: the file's own first, then its folders from the inside out.
 
     `beside` for a table that is called as `BESIDE` has it. A picture's own name and the folder that is its class say
-    nothing.
+    nothing; below `images` and `masks` a folder is no class.
     """
     parts = path.lower().split("/")
     if parts[-1].rsplit(".", 1)[0] in BESIDE and not path.lower().endswith(IMAGE_SUFFIXES):
         return "beside"
-    names = parts[:-2] if path.lower().endswith(IMAGE_SUFFIXES) else parts
+    names = parts
+    if path.lower().endswith(IMAGE_SUFFIXES):
+        names = parts[:-1] if any(name in PAIRED for name in parts[:-1]) else parts[:-2]
     for name in reversed(names):
         found = [WORDS[word] for word in re.split(r"[^a-z]+", name) if word in WORDS]
         if found:
