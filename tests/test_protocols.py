@@ -30,6 +30,7 @@ SHARED = {
     "chinese-poem-genre": "chinese_poem_genre",
     "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
+    "fsdd": "fsdd",
     "noto-emoji": "noto_emoji",
     "movietweetings": "movietweetings_100k",
     "nuclei-dsb2018": "nuclei_dsb2018",

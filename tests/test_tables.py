@@ -277,7 +277,7 @@ def test_pictures_in_folders_are_rows_with_labels(tmp_path: Path) -> None:
     for name in ("cat/1.png", "dog/2.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(name.encode())
-    table = tables.images(tmp_path, ["cat/1.png", "dog/2.png"])
+    table = tables.loose(tmp_path, ["cat/1.png", "dog/2.png"])
     assert values(table) == [{"image": b"cat/1.png", "label": "cat"}, {"image": b"dog/2.png", "label": "dog"}]
     assert list(table.ids()) == ["cat/1.png", "dog/2.png"]
 

@@ -15,6 +15,7 @@ from modelcommons.workbench.task import Disturbs, Slices, Task
 
 # real data that is already there, so that the first recipe runs without a download
 FIRST_DATA = {
+    "audio-classification": "bundled:morse",
     "image-classification": "bundled:digits",
     "image-text-matching": "bundled:digits",
     "recommendation": "bundled:python-imports",

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
 NO_CLASS = ("nan", "inf", "-inf", "+inf", "infinity", "-infinity")  # what a failed calculation leaves, in any case
 AT_ONCE = 65_536  # rows that are looked at together
 FEW = 32  # rows that are better looked at one by one
@@ -91,10 +92,12 @@ def _read_some(folder: Path, paths: Sequence[str]) -> Table:
     tables = [path for path in paths if path.lower().endswith(SUFFIXES)]
     if tables:
         return read([folder / path for path in tables], tables)
-    pictures = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
-    if pictures:
-        return images(folder, pictures)
-    raise DataError(f"Expected files that end in {', '.join(SUFFIXES)}, or pictures, in {folder}; found none.")
+    for kind, suffixes in (("image", IMAGE_SUFFIXES), ("audio", AUDIO_SUFFIXES)):
+        if found := [path for path in paths if path.lower().endswith(suffixes)]:
+            return loose(folder, found, kind)
+    raise DataError(
+        f"Expected files that end in {', '.join(SUFFIXES)}, or pictures or recordings, in {folder}; found none."
+    )
 
 
 def read(paths: Sequence[Path], names: Sequence[str] | None = None) -> Table:
@@ -119,17 +122,18 @@ def read(paths: Sequence[Path], names: Sequence[str] | None = None) -> Table:
     return Table(files)
 
 
-def images(folder: Path, paths: Sequence[str]) -> Table:
-    """Pictures in folders named by their class as a table of `image` and `label`; bytes are read row by row.
+def loose(folder: Path, paths: Sequence[str], kind: str = "image") -> Table:
+    """Files in folders named by their class as a table of `image` (or `audio`) and `label`; bytes are read row by row.
 
     Args:
         paths: relative to `folder`, forward slashes; `train/cat/1.png` is of class `cat`.
+        kind: what the files hold, and the name of their column: `image` or `audio`.
     """
     import pyarrow as pa
 
     labels = [path.split("/")[-2] if "/" in path else None for path in paths]
-    data = pa.table({"image": pa.array(paths, pa.string()), "label": pa.array(labels, pa.string())})
-    return Table([Columns(folder.name, data, {"image": "image", "label": "text"}, folder=folder)])
+    data = pa.table({kind: pa.array(paths, pa.string()), "label": pa.array(labels, pa.string())})
+    return Table([Columns(folder.name, data, {kind: kind, "label": "text"}, folder=folder)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +322,7 @@ class Table:
         for k, (row, number) in enumerate(zip(at.tolist(), numbers.tolist(), strict=True)):
             file = self._files[number]
             if file.folder is not None:
-                yield self._data.column("image")[row].as_py()
+                yield self._data.column(0)[row].as_py()
             else:
                 yield f"{file.name}:{lines[k] if lines else row - self._starts[number]}"
 
@@ -333,7 +337,7 @@ class Table:
                 return self.labels[name][value] if 0 <= value < len(self.labels[name]) else None
             case "image" | "audio" | "bytes" if isinstance(value, dict):
                 return value["bytes"]
-            case "image" if isinstance(value, str) and self._folder is not None:
+            case "image" | "audio" if isinstance(value, str) and self._folder is not None:
                 return (self._folder / value).read_bytes()
             case "json" if isinstance(value, str):
                 return json.loads(value)

@@ -14,6 +14,7 @@ from modelcommons.workbench.task import Task
 
 # task -> module that holds it as `TASK`; the module's folder is the field
 TASKS: dict[str, str] = {
+    "audio-classification": "speech.classification",
     "image-classification": "image.classification",
     "image-segmentation": "image.segmentation",
     "image-text-matching": "multimodal.matching",

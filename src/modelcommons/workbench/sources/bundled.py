@@ -26,7 +26,7 @@ from typing import Any
 
 from modelcommons.errors import MissingPackage, NotFound
 from modelcommons.formats.cache import cache_folder
-from modelcommons.workbench.sources import listing, python_docs, python_imports
+from modelcommons.workbench.sources import listing, morse, python_docs, python_imports
 from modelcommons.workbench.task import Source
 
 Files = Iterator[tuple[str, bytes]]  # path, content
@@ -245,5 +245,10 @@ SETS: dict[str, Bundled] = {
     "python-imports": Bundled(
         "python", "PSF-2.0", "https://docs.python.org/3/library/",
         "Which modules the files of Python's library import; the files are the users.", _python_imports,
+    ),
+    "morse": Bundled(
+        "python", "CC0-1.0", "https://www.itu.int/rec/R-REC-M.1677",
+        "Made, not recorded: the letters and figures of Morse code at any speed and pitch, in noise.",
+        morse.recordings,
     ),
 }  # fmt: skip

@@ -10,12 +10,15 @@ from typing import Any
 
 from modelcommons.errors import DataError
 from modelcommons.formats.digest import file_sha256, tree_sha256
-from modelcommons.formats.tables import IMAGE_SUFFIXES
+from modelcommons.formats.tables import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from modelcommons.workbench.task import SourceFile
 
 # One family of files is the data; where a folder has several, the first in this list: a Parquet file is usually what
-# was made of the CSV beside it, and a table beside pictures describes them.
-FAMILIES: tuple[tuple[str, ...], ...] = ((".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES)
+# was made of the CSV beside it, and a table beside pictures or recordings describes them.
+LOOSE = IMAGE_SUFFIXES + AUDIO_SUFFIXES  # a file is a row
+FAMILIES: tuple[tuple[str, ...], ...] = (
+    (".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES, AUDIO_SUFFIXES,
+)  # fmt: skip
 DATA_SUFFIXES = tuple(suffix for family in FAMILIES for suffix in family)
 
 # words in file and folder names, as `datasets` reads them
@@ -65,14 +68,14 @@ def _named_first(chosen: Chosen) -> Chosen:
 def split_of(path: str) -> str | None:
     """train, validation or test, where a name says so: the file's own first, then its folders from the inside out.
 
-    `beside` for a table that is called as `BESIDE` has it. A picture's own name and the folder that is its class say
-    nothing; below `images` and `masks` a folder is no class.
+    `beside` for a table that is called as `BESIDE` has it. The own name of a picture or recording, and the folder that
+    is its class, say nothing; below `images` and `masks` a folder is no class.
     """
     parts = path.lower().split("/")
-    if parts[-1].rsplit(".", 1)[0] in BESIDE and not path.lower().endswith(IMAGE_SUFFIXES):
+    if parts[-1].rsplit(".", 1)[0] in BESIDE and not path.lower().endswith(LOOSE):
         return "beside"
     names = parts
-    if path.lower().endswith(IMAGE_SUFFIXES):
+    if path.lower().endswith(LOOSE):
         names = parts[:-1] if any(name in PAIRED for name in parts[:-1]) else parts[:-2]
     for name in reversed(names):
         found = [WORDS[word] for word in re.split(r"[^a-z]+", name) if word in WORDS]

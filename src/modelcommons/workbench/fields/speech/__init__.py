@@ -1,0 +1,1 @@
+"""speech: recordings of any rate and length as samples, and the models that listen to them."""

@@ -1,0 +1,40 @@
+"""what a recipe may choose of its recordings: rate, the stretch that is heard, how training varies them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from modelcommons.workbench.fields.speech.augment import ALL, Change
+from modelcommons.workbench.fields.speech.rows import HIGHEST
+
+Rate = Annotated[int, Field(ge=4_000, le=48_000)] | Literal["auto"]
+
+
+class ClassificationOptions(BaseModel):
+    """`data.options` of audio-classification."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: Rate = Field("auto", description=f"Samples a second; `auto`: as most recordings have, at most {HIGHEST:,}.")
+    seconds: Annotated[float, Field(gt=0, le=60)] | Literal["auto"] = Field(
+        "auto", description="Stretch that is heard: short recordings lie amid silence, of long ones it is the middle; "
+        "`auto`: as long as 99 of 100 training recordings, at most 10.",
+    )  # fmt: skip
+    augment: tuple[Change, ...] | Literal["auto", "none"] = Field(
+        "auto",
+        description="How training recordings are varied: `shift` (earlier or later), `speed` (with it the pitch), "
+        "`gain` (loudness), `mask` (stretches of time and bands of frequency left out of the log-mel features); "
+        "`auto`: all of them.",
+    )
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        match self.augment:
+            case "auto":
+                return ALL
+            case "none":
+                return ()
+            case chosen:
+                return chosen
