@@ -15,6 +15,7 @@ from modelcommons.workbench.task import Task
 # task -> module that holds it as `TASK`; the module's folder is the field
 TASKS: dict[str, str] = {
     "image-classification": "image.classification",
+    "question-answering": "text.question_answering",
     "recommendation": "recommendation.recommendation",
     "tabular-classification": "tabular.classification",
     "tabular-regression": "tabular.regression",

@@ -15,7 +15,9 @@ from modelcommons.workbench.task import SourceFile
 
 # One family of files is the data; where a folder has several, the first in this list: a Parquet file is usually what
 # was made of the CSV beside it, and a table beside pictures describes them.
-FAMILIES: tuple[tuple[str, ...], ...] = ((".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES)
+FAMILIES: tuple[tuple[str, ...], ...] = (
+    (".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES, (".json",),
+)  # fmt: skip
 DATA_SUFFIXES = tuple(suffix for family in FAMILIES for suffix in family)
 
 # words in file and folder names, as `datasets` reads them
@@ -25,6 +27,9 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 WORDS = {word: split for split, words in SPLITS.items() for word in words}
+
+# JSON that tells of a data set or a model and is none of its rows
+ABOUT = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json", "metadata.json")
 
 # tables beside the data that say what its rows name: features of items and of users
 BESIDE = ("items", "users")
@@ -42,7 +47,7 @@ def choose(paths: Iterable[str], front: Mapping[str, Any] | None = None) -> Chos
         front: front matter of the README.md beside them; its `configs` rule where there are any, as in `datasets`.
     """
     seen = sorted(path for path in paths if all(SEEN.match(part) for part in path.split("/")))
-    data = [path for path in seen if path.lower().endswith(DATA_SUFFIXES)]
+    data = [path for path in seen if path.lower().endswith(DATA_SUFFIXES) and not path.lower().endswith(ABOUT)]
     configured = _configured(data, (front or {}).get("configs"))
     if configured:
         return configured

@@ -1,0 +1,110 @@
+"""the networks that find answers: each token with what it shares with the question, then a reader of the text."""
+
+# B batch, T time (tokens of question and context), D width, F features of overlap
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modelcommons.workbench.fields.text.models import Block, turned
+from modelcommons.workbench.fields.text.spans.overlap import BUCKETS, FEATURES
+
+NEVER = -1e4  # logit of a token that cannot begin or end an answer
+
+
+class Rnn(nn.Module):
+    """Gated recurrent units in both directions."""
+
+    def __init__(self, width: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        inner = dropout if layers > 1 else 0.0
+        self.forwards = nn.GRU(width, width, layers, batch_first=True, dropout=inner)
+        self.backwards = nn.GRU(width, width, layers, batch_first=True, dropout=inner)
+        self.join = nn.Linear(2 * width, width)
+
+    def forward(self, x_BTD: Tensor, attention_mask: Tensor) -> Tensor:
+        there, _ = self.forwards(x_BTD)
+        back, _ = self.backwards(turned(x_BTD, attention_mask))
+        states: Tensor = self.join(torch.cat([there, turned(back, attention_mask)], dim=-1))
+        return x_BTD + states
+
+
+class Transformer(nn.Module):
+    """Blocks of attention and feed-forward over learned places."""
+
+    def __init__(self, width: int, layers: int, dropout: float, heads: int, max_length: int) -> None:
+        super().__init__()
+        self.embed_place = nn.Embedding(max_length, width)
+        nn.init.normal_(self.embed_place.weight, std=0.02)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x_BTD: Tensor, attention_mask: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.embed_place(torch.arange(x_BTD.shape[1], device=x_BTD.device))
+        seen_B11T = attention_mask.bool()[:, None, None, :]
+        for block in self.blocks:
+            x_BTD = block(x_BTD, seen_B11T)
+        states: Tensor = self.norm(x_BTD)
+        return states
+
+
+class SpanFinder(nn.Module):
+    """Scores each token as the first and as the last one of the answer.
+
+    Beside its own vector a token has the question's vectors as far as they are like it, and what overlap tells of its
+    word. The question, summed up by attention, asks each state of the context for a begin and an end.
+
+    Source: the document reader of Chen et al., Reading Wikipedia to Answer Open-Domain Questions (2017).
+    """
+
+    def __init__(self, vocabulary: int, width: int, dropout: float, body: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("rarity", torch.zeros(BUCKETS))  # of words, learned from the training contexts
+        self.embed = nn.Embedding(vocabulary, width, padding_idx=0)
+        nn.init.normal_(self.embed.weight, std=0.1)
+        self.liken = nn.Linear(width, width)
+        self.join = nn.Linear(2 * width + FEATURES, width)
+        self.embed_type = nn.Embedding(2, width)
+        self.body = body
+        self.weigh = nn.Linear(width, 1)
+        self.ask = nn.Linear(width, 2 * width)
+        self.tell = nn.Linear(width + FEATURES, 2 * width)
+        self.bias = nn.Linear(2 * width, 2)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, features: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Ids, mask, types (B, T), features (B, T, F) -> logits of begin and end, (B, T) each."""
+        asked_BT = attention_mask * (1 - token_type_ids)
+        tokens_BTD = self.dropout(self.embed(input_ids))
+        like_BTD = torch.relu(self.liken(tokens_BTD))
+        likeness_BTT = like_BTD @ like_BTD.transpose(1, 2)
+        shares_BTT = likeness_BTT.masked_fill(asked_BT[:, None, :] == 0, NEVER).softmax(-1)
+        joined = self.join(torch.cat([tokens_BTD, shares_BTT @ tokens_BTD, features], dim=-1))
+        x_BTD = self.body(self.dropout(joined + self.embed_type(token_type_ids)), attention_mask)
+
+        weights_BT = self.weigh(x_BTD)[..., 0].masked_fill(asked_BT == 0, NEVER).softmax(-1)
+        question_BD = (weights_BT.unsqueeze(1) @ x_BTD)[:, 0]
+        told_BTE = torch.relu(self.tell(self.dropout(torch.cat([x_BTD, features], dim=-1))))
+        both_BT2 = self.bias(told_BTE * torch.tanh(self.ask(question_BD)).unsqueeze(1))
+        # the first token stands for `no answer`
+        first_BT = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0) == 0
+        allowed_BT = (token_type_ids * attention_mask > 0) | first_BT
+        start, end = both_BT2.masked_fill(~allowed_BT.unsqueeze(-1), NEVER).unbind(-1)
+        return start, end
+
+
+def build(architecture: str, options: dict[str, Any], max_length: int) -> SpanFinder:
+    """A new network, its weights from torch's current seed."""
+    width, layers, dropout = options["width"], options["layers"], options["dropout"]
+    body: nn.Module
+    match architecture:
+        case "rnn":
+            body = Rnn(width, layers, dropout)
+        case _:
+            body = Transformer(width, layers, dropout, options["heads"], max_length)
+    return SpanFinder(options["vocabulary"], width, dropout, body)
