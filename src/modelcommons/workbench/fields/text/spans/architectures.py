@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from modelcommons.workbench.engine.training import Defaults
 from modelcommons.workbench.fields.text.architectures import RnnOptions, Share, TransformerOptions
 
-LENGTH = 384  # tokens read at once
+LENGTH = 512  # tokens read at once
 LONGEST_ANSWER = 100  # tokens
 COVERED = 99.0  # percent of the training answers that `max_answer: auto` reaches
 

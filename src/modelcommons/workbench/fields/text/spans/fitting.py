@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from modelcommons.workbench.fields.text.spans.architectures import (
     defaults,
     open_defaults,
 )
-from modelcommons.workbench.fields.text.spans.overlap import learn_rarity
+from modelcommons.workbench.fields.text.spans.overlap import learn_rarity, stretch
 from modelcommons.workbench.fields.text.spans.questions import Options
 from modelcommons.workbench.fields.text.spans.reader import (
     Preprocess,
@@ -130,7 +130,8 @@ def _fit_open(train: Rows, validation: Rows, job: Job) -> Fit:
     examples = Examples(train, OpenEncoder(tokenizer, size, folder))
     preprocess = _preprocess(train, examples, size, job.options)
     torch.manual_seed(job.seed)  # a new head's weights
-    network = limited(open_network(folder), method)
+    with quiet():
+        network = limited(open_network(folder), method)
     has_head = any("QuestionAnswering" in str(name) for name in config.get("architectures") or ())
     pace = head_pace(network) if method == "full" and not has_head else {}
     values = open_defaults(method, len(examples.windows))
@@ -173,6 +174,7 @@ def _train(
 
     from modelcommons.workbench.engine.train import train as run
 
+    encoder = examples.encoder
     judged = [validation[at] for at in range(0, len(validation), max(1, math.ceil(len(validation) / JUDGED)))]
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
@@ -183,8 +185,13 @@ def _train(
         ]
         return (costs[0] + costs[1]) / 2
 
+    windows = [encoder.windows(row.x) for row in judged]
+
     def score(network: nn.Module) -> float:
-        return mean_f1(Reader(examples.encoder, torch_run(network), preprocess), judged)
+        found = Reader(encoder, torch_run(network), preprocess).best(windows)
+        return mean_f1(
+            judged, [stretch(row.x.context, one.start, one.end) for row, one in zip(judged, found, strict=True)]
+        )
 
     return run(
         network, num_rows=len(examples.windows), batch=examples.batch, loss=loss, score=score, metric="f1",
@@ -194,8 +201,7 @@ def _train(
     )  # fmt: skip
 
 
-def mean_f1(reader: Reader, rows: Sequence[Row]) -> float:
-    """Of the answers to these questions, by the rules of each."""
-    answered = reader.predict(rows)
-    pairs = zip(rows, answered, strict=True)
-    return float(np.mean([compare(row.y.rules, one["prediction"]["text"], row.y.texts)[1] for row, one in pairs]))
+def mean_f1(rows: Sequence[Row], predictions: Sequence[Mapping[str, Any]]) -> float:
+    """Of these answers, by the rules of each question."""
+    pairs = zip(rows, predictions, strict=True)
+    return float(np.mean([compare(row.y.rules, one["text"], row.y.texts)[1] for row, one in pairs]))

@@ -72,7 +72,9 @@ class SpanFinder(nn.Module):
         self.weigh = nn.Linear(width, 1)
         self.ask = nn.Linear(width, 2 * width)
         self.tell = nn.Linear(width + FEATURES, 2 * width)
-        self.bias = nn.Linear(2 * width, 2)
+        self.score = nn.Linear(2 * width, 2)
+        self.direct = nn.Linear(FEATURES, 2)  # overlap's own vote, beside the reader's
+        nn.init.zeros_(self.direct.weight)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -90,7 +92,7 @@ class SpanFinder(nn.Module):
         weights_BT = self.weigh(x_BTD)[..., 0].masked_fill(asked_BT == 0, NEVER).softmax(-1)
         question_BD = (weights_BT.unsqueeze(1) @ x_BTD)[:, 0]
         told_BTE = torch.relu(self.tell(self.dropout(torch.cat([x_BTD, features], dim=-1))))
-        both_BT2 = self.bias(told_BTE * torch.tanh(self.ask(question_BD)).unsqueeze(1))
+        both_BT2 = self.score(told_BTE * (1 + torch.tanh(self.ask(question_BD))).unsqueeze(1)) + self.direct(features)
         # the first token stands for `no answer`
         first_BT = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0) == 0
         allowed_BT = (token_type_ids * attention_mask > 0) | first_BT

@@ -19,7 +19,7 @@ BUCKETS = 2**14  # words share so many rarities
 SENTENCE_END = re.compile(r"[.!?;]+[\"')\]]*\s+|[。！？；]+[”』」）]*|\n+")
 NEAR, FAR = 0.7, 0.92  # what a shared word still counts one word further on
 LONG_RUN = 4  # shared words in a row; more tell no more
-FEATURES = 12  # numbers for each word of a context; those of a question are 0 but the first two
+FEATURES = 14  # numbers for each word of a context; those of a question are 0 but the first two
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,9 @@ def features(question: Words, context: Words, text: str, rare: np.ndarray) -> tu
     found[:, 7] = _sentence_scores(question, context, text, rare)
     found[:, 8] = [word.isdigit() for word in context.lower]
     found[:, 9] = [text[start].isupper() for start, _ in context.spans]
-    found[:, 10] = [not word[0].isalnum() for word in context.lower]
-    found[:, 11] = np.minimum(1.0, rare[context.buckets] / 5)
+    found[:, 10] = marks = np.array([not word[0].isalnum() for word in context.lower], bool)
+    found[1:, 11], found[:-1, 12] = marks[:-1], marks[1:]  # begins, or ends, a clause
+    found[:, 13] = np.minimum(1.0, rare[context.buckets] / 5)
     return of_question, found
 
 

@@ -45,7 +45,7 @@ class Options(BaseModel):
         True, description="Keep the parts that the files name; false: pool all rows and divide them by `split`."
     )
     max_length: Annotated[int, Field(ge=24, le=4096)] | Literal["auto"] = Field(
-        "auto", description="Tokens read at once, question and context; `auto`: 384, or as many as an open model reads."
+        "auto", description="Tokens read at once, question and context; `auto`: 512, or as many as an open model reads."
     )
     stride: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="Tokens that neighbouring windows of a long context share; `auto`: a quarter of a window."
@@ -99,6 +99,8 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
         FormatError: a file is cut off.
     """
     found, bad, num_bad = _records(source)
+    if not found:
+        raise DataError(f"Expected questions in {source.name}, found none. Give files with at least one row.")
     roles = _roles(_names(found), columns, NEEDED)
     if options.language is not None:
         found = _of_language(found, roles, options.language)

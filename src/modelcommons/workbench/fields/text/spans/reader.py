@@ -74,30 +74,34 @@ class Reader:
         ]
 
     def find(self, asked: Sequence[Asked]) -> list[Found]:
-        return [
-            best(windows, logits, self.preprocess.max_answer, self.preprocess.impossible)
-            for windows, logits in self._read(asked)
-        ]
+        return self.best([self.encoder.windows(each) for each in asked])
+
+    def best(self, windows: Sequence[list[Window]]) -> list[Found]:
+        """The best stretch over each question's windows."""
+        most, impossible = self.preprocess.max_answer, self.preprocess.impossible
+        return [best(*each, most, impossible) for each in zip(windows, self._logits(windows), strict=True)]
 
     def log_probabilities(self, asked: Sequence[Asked], places: Sequence[tuple[int, int]]) -> np.ndarray:
         """How likely each question is answered by the stretch at its place, characters; nats, (questions,)."""
-        read = zip(self._read(asked), places, strict=True)
-        return np.array([log_probability(windows, logits, *place) for (windows, logits), place in read])
-
-    def _read(self, asked: Sequence[Asked]) -> list[tuple[list[Window], list[Logits]]]:
-        """Each question's windows with what the network says of them; windows of like length go together."""
         windows = [self.encoder.windows(each) for each in asked]
+        read = zip(windows, self._logits(windows), places, strict=True)
+        return np.array([log_probability(some, logits, *place) for some, logits, place in read])
+
+    def _logits(self, windows: Sequence[list[Window]]) -> list[list[Logits]]:
+        """What the network says of each window; those of like length are read together."""
         flat = [window for each in windows for window in each]
         order = sorted(range(len(flat)), key=lambda at: len(flat[at].ids))
-        logits: list[Any] = [None] * len(flat)
+        found: dict[int, Logits] = {}
         for begin in range(0, len(order), BATCH):
             some = order[begin : begin + BATCH]
-            start, end = self._run(self.encoder.collate([flat[at] for at in some]))
+            start, end = (
+                side.astype(np.float64) for side in self._run(self.encoder.collate([flat[at] for at in some]))
+            )
             for row, at in enumerate(some):
                 count = len(flat[at].ids)
-                logits[at] = Logits(start[row, :count].astype(np.float64), end[row, :count].astype(np.float64))
-        told = iter(logits)
-        return [(each, [next(told) for _ in each]) for each in windows]
+                found[at] = Logits(start[row, :count], end[row, :count])
+        told = (found[at] for at in range(len(flat)))
+        return [[next(told) for _ in each] for each in windows]
 
 
 def load(folder: Path, variant: str = "") -> Reader:
