@@ -28,11 +28,13 @@ SHARED = {
     "breast-cancer": "breast_cancer",
     "brent": "finance_series",
     "chinese-poem-genre": "chinese_poem_genre",
+    "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
     "movietweetings": "movietweetings_100k",
     "sms-spam": "sms_spam",
     "tiny-shakespeare": "tiny_shakespeare",
+    "xquad-en": "xquad",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
 

@@ -170,7 +170,7 @@ class QuestionAnswering:
         recipe = {
             "model": {"new": "transformer", "options": {"width": 16, "layers": 1, "heads": 2, "vocabulary": 128}},
             "data": {"options": {"max_length": 40}},
-            "tune": {"epochs": 12, "batch_size": 8, "learning_rate": 0.01},
+            "tune": {"epochs": 4, "batch_size": 8, "learning_rate": 0.01},
         }
         return Tiny(
             source=folder, recipe=recipe, metric="f1", at_least=0.9, wrong_file="number\n1\n2\n",
