@@ -32,13 +32,21 @@ from modelcommons.workbench.fields.text.spans.reader import (
     torch_run,
 )
 from modelcommons.workbench.fields.text.spans.rules import compare
-from modelcommons.workbench.fields.text.spans.windows import Encoder, OpenEncoder, OwnEncoder, Size, Window
+from modelcommons.workbench.fields.text.spans.windows import (
+    Encoder,
+    OpenEncoder,
+    OwnEncoder,
+    Size,
+    Window,
+    own_tokenizer,
+)
 from modelcommons.workbench.task import Job, Row, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TASK_NAME = "question-answering"
+PACE = {"direct": 10.0}  # fourteen weights that matter most have far to go
 JUDGED = 500  # validation questions that checkpoints are chosen by, at most
 
 Batch = tuple[dict[str, "Tensor"], "Tensor"]
@@ -107,10 +115,10 @@ def _fit_new(train: Rows, validation: Rows, job: Job) -> Fit:
     size = _size(job.options, LENGTH)
     examples = Examples(train, OwnEncoder(job.folder, rare, size))
     torch.manual_seed(job.seed)
-    network = build(name, options, size.length)
+    network = build(name, options, own_tokenizer(job.folder).get_vocab_size(), size.length)
     network.rarity.copy_(torch.from_numpy(rare))  # type: ignore[operator]
     preprocess = _preprocess(train, examples, size, job.options)
-    fitted = _train(network, examples, validation, preprocess, job, defaults(name, len(examples.windows)))
+    fitted = _train(network, examples, validation, preprocess, job, defaults(name, len(examples.windows)), PACE)
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     save_file(weights, job.folder / WEIGHTS, {"format": "pt"})
     write_config(job.folder, TASK_NAME, name, options, preprocess=preprocess.model_dump())

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from modelcommons.workbench.fields.text.models import Block, turned
-from modelcommons.workbench.fields.text.spans.overlap import BUCKETS, FEATURES
+from modelcommons.workbench.fields.text.spans.overlap import BUCKETS, FEATURES, SENTENCE
 
+SURE = 4.0  # logits that the best sentence has before training
 NEVER = -1e4  # logit of a token that cannot begin or end an answer
 
 
@@ -60,10 +61,10 @@ class SpanFinder(nn.Module):
     Source: the document reader of Chen et al., Reading Wikipedia to Answer Open-Domain Questions (2017).
     """
 
-    def __init__(self, vocabulary: int, width: int, dropout: float, body: nn.Module) -> None:
+    def __init__(self, num_tokens: int, width: int, dropout: float, body: nn.Module) -> None:
         super().__init__()
         self.register_buffer("rarity", torch.zeros(BUCKETS))  # of words, learned from the training contexts
-        self.embed = nn.Embedding(vocabulary, width, padding_idx=0)
+        self.embed = nn.Embedding(num_tokens, width, padding_idx=0)
         nn.init.normal_(self.embed.weight, std=0.1)
         self.liken = nn.Linear(width, width)
         self.join = nn.Linear(2 * width + FEATURES, width)
@@ -73,8 +74,9 @@ class SpanFinder(nn.Module):
         self.ask = nn.Linear(width, 2 * width)
         self.tell = nn.Linear(width + FEATURES, 2 * width)
         self.score = nn.Linear(2 * width, 2)
-        self.direct = nn.Linear(FEATURES, 2)  # overlap's own vote, beside the reader's
+        self.direct = nn.Linear(FEATURES, 2)  # overlap's own vote, which begins with the sentence of the floor
         nn.init.zeros_(self.direct.weight)
+        nn.init.constant_(self.direct.weight[:, SENTENCE], SURE)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -82,7 +84,9 @@ class SpanFinder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Ids, mask, types (B, T), features (B, T, F) -> logits of begin and end, (B, T) each."""
         asked_BT = attention_mask * (1 - token_type_ids)
-        tokens_BTD = self.dropout(self.embed(input_ids))
+        tokens_BTD = self.embed(input_ids)
+        # whole words are dropped, so that what they share with the question must do: few questions name the same ones
+        tokens_BTD = tokens_BTD * self.dropout(torch.ones_like(tokens_BTD[..., :1]))
         like_BTD = torch.relu(self.liken(tokens_BTD))
         likeness_BTT = like_BTD @ like_BTD.transpose(1, 2)
         shares_BTT = likeness_BTT.masked_fill(asked_BT[:, None, :] == 0, NEVER).softmax(-1)
@@ -100,8 +104,8 @@ class SpanFinder(nn.Module):
         return start, end
 
 
-def build(architecture: str, options: dict[str, Any], max_length: int) -> SpanFinder:
-    """A new network, its weights from torch's current seed."""
+def build(architecture: str, options: dict[str, Any], num_tokens: int, max_length: int) -> SpanFinder:
+    """A new network, its weights from torch's current seed; `num_tokens`: of the tokenizer."""
     width, layers, dropout = options["width"], options["layers"], options["dropout"]
     body: nn.Module
     match architecture:
@@ -109,4 +113,4 @@ def build(architecture: str, options: dict[str, Any], max_length: int) -> SpanFi
             body = Rnn(width, layers, dropout)
         case _:
             body = Transformer(width, layers, dropout, options["heads"], max_length)
-    return SpanFinder(options["vocabulary"], width, dropout, body)
+    return SpanFinder(num_tokens, width, dropout, body)

@@ -19,6 +19,7 @@ BUCKETS = 2**14  # words share so many rarities
 SENTENCE_END = re.compile(r"[.!?;]+[\"')\]]*\s+|[。！？；]+[”』」）]*|\n+")
 NEAR, FAR = 0.7, 0.92  # what a shared word still counts one word further on
 LONG_RUN = 4  # shared words in a row; more tell no more
+SENTENCE = 7  # which of them tells the best sentence
 FEATURES = 14  # numbers for each word of a context; those of a question are 0 but the first two
 
 
@@ -77,7 +78,7 @@ def features(question: Words, context: Words, text: str, rare: np.ndarray) -> tu
     weight = found[:, 1] * (1 + (runs > 1))
     found[:, 3], found[:, 4] = _before(weight, NEAR), _before(weight[::-1], NEAR)[::-1]
     found[:, 5], found[:, 6] = _before(weight, FAR), _before(weight[::-1], FAR)[::-1]
-    found[:, 7] = _sentence_scores(question, context, text, rare)
+    found[:, SENTENCE] = _sentence_scores(question, context, text, rare)
     found[:, 8] = [word.isdigit() for word in context.lower]
     found[:, 9] = [text[start].isupper() for start, _ in context.spans]
     found[:, 10] = marks = np.array([not word[0].isalnum() for word in context.lower], bool)

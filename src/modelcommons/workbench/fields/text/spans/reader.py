@@ -30,6 +30,7 @@ from modelcommons.workbench.fields.text.spans.windows import (
     Window,
     best,
     log_probability,
+    own_tokenizer,
 )
 from modelcommons.workbench.task import Answer, Row
 
@@ -164,7 +165,8 @@ def _own_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
 
     try:
         options = ARCHITECTURES[config["architecture"]].model_validate(config["options"])
-        network = build(config["architecture"], options.model_dump(), read_preprocess(config, folder).max_length)
+        size, length = own_tokenizer(folder).get_vocab_size(), read_preprocess(config, folder).max_length
+        network = build(config["architecture"], options.model_dump(), size, length)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (KeyError, ValidationError, RuntimeError) as error:
         raise FormatError(f"{folder}: the weights are not those of its config ({error!s:.200}).") from error

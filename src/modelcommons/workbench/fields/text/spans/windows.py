@@ -62,15 +62,7 @@ class OwnEncoder:
     """
 
     def __init__(self, folder: Path, rare: np.ndarray, size: Size) -> None:
-        """Raises: FormatError: the folder's tokenizer is damaged."""
-        from tokenizers import Tokenizer
-
-        try:
-            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        except Exception as error:  # the library raises Exception itself
-            raise FormatError(
-                f"{folder / TOKENIZER} is damaged or no tokenizer ({error!s:.200}). Get it again."
-            ) from error
+        self._tokenizer = own_tokenizer(folder)
         self._rare, self._size = rare, size
 
     def windows(self, asked: Asked) -> list[Window]:
@@ -140,6 +132,21 @@ class OpenEncoder:
         return made if self._typed else {name: made[name] for name in ("input_ids", "attention_mask")}
 
 
+def own_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder; it has a token for every character of the training texts, so it may be larger than
+    the recipe asked for.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(folder / TOKENIZER))
+    except Exception as error:  # the library raises Exception itself
+        raise FormatError(f"{folder / TOKENIZER} is damaged or no tokenizer ({error!s:.200}). Get it again.") from error
+
+
 def cut(count: int, room: int, stride: int) -> list[tuple[int, int]]:
     """Stretches of at most `room` of `count` tokens, neighbours sharing `stride`; one that is empty where none are."""
     step = max(1, room - min(stride, room // 2))
@@ -165,7 +172,7 @@ def _spread(words: Words, told: np.ndarray, begins: np.ndarray, count: int) -> n
     """What is told of words, for each token: that of the word it stands in; (count, FEATURES)."""
     if not len(told):
         return np.zeros((count, FEATURES), np.float32)
-    return told[words.at(begins)]
+    return np.asarray(told[words.at(begins)])
 
 
 # --- the best answer ------------------------------------------------------------------------------------------------
