@@ -360,11 +360,15 @@ def test_sentences_are_the_text_in_pieces() -> None:
 
 def test_overlap_tells_shared_words_runs_and_sentences() -> None:
     asked, there = Words.of("where does Bob live"), Words.of(CONTEXT)
-    of_question, told = features(asked, there, CONTEXT, learn_rarity([CONTEXT, "lives in"]))
+    of_question, told = features(
+        asked, there, Asked("where does Bob live", CONTEXT), learn_rarity([CONTEXT, "lives in"])
+    )
     assert of_question[:, 0].tolist() == [0, 0, 1, 0] and told[:, 0].tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
     assert told[:, 7].tolist() == [0] * 5 + [1] * 5, "the sentence with Bob"
     assert told[8, 3] > told[9, 3] > 0 and not told[5, 3], "what comes after Bob, fading"
-    runs = features(Words.of("she lives in Rome now"), there, CONTEXT, learn_rarity([CONTEXT]))[1][:, 2]
+    assert told[:, 14].tolist() == [1, 0, 0, 1, 0, 1, 0, 0, 1, 0], "names, as `where` asks for"
+    question = "she lives in Rome now"
+    runs = features(Words.of(question), there, Asked(question, CONTEXT), learn_rarity([CONTEXT]))[1][:, 2]
     assert runs.tolist() == [0, 0.75, 0.75, 0.75, 0, 0, 0.5, 0.5, 0, 0]
 
 

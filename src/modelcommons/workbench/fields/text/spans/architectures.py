@@ -32,7 +32,7 @@ class SpanTransformerOptions(TransformerOptions):
 
 ARCHITECTURES: dict[str, type[BaseModel]] = {"rnn": SpanRnnOptions, "transformer": SpanTransformerOptions}
 
-PEAK_RATES = {"rnn": 4e-3, "transformer": 1e-3}
+PEAK_RATES = {"rnn": 5e-3, "transformer": 1e-3}
 OPEN_PEAK_RATES = {"full": 1e-4, "head": 2e-3, "lora": 5e-4}  # by method
 
 

@@ -15,9 +15,20 @@ PATTERNS = {
     "which": r"\bwhich\b|哪",
     "what": r"\bwhat\b|什么|何|啥",
 }
+NUMBER = re.compile(
+    r"\d|[零〇一二两三四五六七八九十百千万亿]$|(one|two|three|four|five|six|seven|eight|nine|ten|dozen|hundred|thousand|million)s?$",
+    re.IGNORECASE,
+)
 KINDS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in PATTERNS.items()}
 
 
 def kind_of(question: str) -> str:
     """`who`, `what`, ... or `other`; of several question words, the kind that stands first in the table."""
     return next((kind for kind, pattern in KINDS.items() if pattern.search(question)), "other")
+
+
+def fits(kind: str, word: str) -> bool:
+    """Whether a word looks like an answer to such a question: a number, or a name where names begin with capitals."""
+    if kind in ("how many", "when"):
+        return bool(NUMBER.match(word))
+    return kind in ("who", "where") and word[0].isupper()

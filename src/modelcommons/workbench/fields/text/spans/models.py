@@ -74,7 +74,7 @@ class SpanFinder(nn.Module):
         self.ask = nn.Linear(width, 2 * width)
         self.tell = nn.Linear(width + FEATURES, 2 * width)
         self.score = nn.Linear(2 * width, 2)
-        self.direct = nn.Linear(FEATURES, 2)  # overlap's own vote, which begins with the sentence of the floor
+        self.direct = nn.Linear(FEATURES, 2)  # their own vote, which begins with the sentence of the floor
         nn.init.zeros_(self.direct.weight)
         nn.init.constant_(self.direct.weight[:, SENTENCE], SURE)
         self.dropout = nn.Dropout(dropout)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from modelcommons.workbench.fields.text.ngrams import WORD, rarity
+from modelcommons.workbench.fields.text.spans.kinds import fits, kind_of
 from modelcommons.workbench.fields.text.spans.questions import Asked
 from modelcommons.workbench.task import Answer, Row
 
@@ -20,7 +21,7 @@ SENTENCE_END = re.compile(r"[.!?;]+[\"')\]]*\s+|[。！？；]+[”』」）]*|\
 NEAR, FAR = 0.7, 0.92  # what a shared word still counts one word further on
 LONG_RUN = 4  # shared words in a row; more tell no more
 SENTENCE = 7  # which of them tells the best sentence
-FEATURES = 14  # numbers for each word of a context; those of a question are 0 but the first two
+FEATURES = 15  # numbers for each word of a context; those of a question are 0 but the first two
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +60,19 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return list(zip([0, *ends], [*ends, len(text)], strict=True))
 
 
-def features(question: Words, context: Words, text: str, rare: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def features(question: Words, context: Words, asked: Asked, rare: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What overlap tells of each word: (question words, FEATURES) and (context words, FEATURES), float32.
 
     Source: the exact-match features of Chen et al., Reading Wikipedia to Answer Open-Domain Questions (2017), with
     distances to shared words as in the sliding window of Richardson, Burges & Renshaw, MCTest (2013).
     """
-    asked, there = set(question.lower), set(context.lower)
+    text, shared, there = asked.context, set(question.lower), set(context.lower)
     most = max(1e-6, float(rare[question.buckets].max(initial=0.0)))
     of_question = np.zeros((len(question.lower), FEATURES), np.float32)
     of_question[:, 0] = [word in there for word in question.lower]
     of_question[:, 1] = of_question[:, 0] * rare[question.buckets] / most
     found = np.zeros((len(context.lower), FEATURES), np.float32)
-    found[:, 0] = [word in asked for word in context.lower]
+    found[:, 0] = [word in shared for word in context.lower]
     found[:, 1] = found[:, 0] * rare[context.buckets] / most
     runs = _runs(question.buckets, context.buckets)
     found[:, 2] = np.minimum(runs, LONG_RUN) / LONG_RUN
@@ -84,6 +85,8 @@ def features(question: Words, context: Words, text: str, rare: np.ndarray) -> tu
     found[:, 10] = marks = np.array([not word[0].isalnum() for word in context.lower], bool)
     found[1:, 11], found[:-1, 12] = marks[:-1], marks[1:]  # begins, or ends, a clause
     found[:, 13] = np.minimum(1.0, rare[context.buckets] / 5)
+    kind = kind_of(asked.question)
+    found[:, 14] = [fits(kind, text[start:end]) for start, end in context.spans]
     return of_question, found
 
 

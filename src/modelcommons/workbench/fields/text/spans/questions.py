@@ -146,8 +146,6 @@ def read_input(value: Any) -> list[Row]:
     Raises:
         DataError: it is none of these.
     """
-    if isinstance(value, (list, tuple)):
-        return [row for one in value for row in read_input(one)]
     if isinstance(value, Path) or (isinstance(value, str) and tables.is_file(value)):
         path = Path(value)
         found, _, _ = _records(Source(path.name, path.parent, (SourceFile(path.name, 0, ""),), ""))
@@ -156,12 +154,14 @@ def read_input(value: Any) -> list[Row]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(f"{_EXPECTED}, got {value!r:.80}.") from None
-        return read_input(value if isinstance(value, (list, dict)) else [value])
-    if not isinstance(value, dict) or not {"question", "context"} <= set(value):
-        raise DataError(f"{_EXPECTED}, got {value!r:.80}.")
-    return [_asked(value["question"], value["context"], "input")]
+    rows = []
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        if not isinstance(one, dict) or not {"question", "context"} <= set(one):
+            raise DataError(f"{_EXPECTED}, got {one!r:.80}.")
+        rows.append(_asked(one["question"], one["context"], "input"))
+    return rows
 
 
 _EXPECTED = 'Expected {"question": "...", "context": "..."}, a list of such, or a file'

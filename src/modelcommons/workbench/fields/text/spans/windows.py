@@ -68,7 +68,7 @@ class OwnEncoder:
     def windows(self, asked: Asked) -> list[Window]:
         question, context = (self._tokenizer.encode(text) for text in (asked.question, asked.context))
         words = Words.of(asked.question), Words.of(asked.context)
-        told = features(*words, asked.context, self._rare)
+        told = features(*words, asked, self._rare)
         most = self._size.length // QUESTION_SHARE
         first = np.array(question.ids[:most] or [1], np.int64)
         of_first = _spread(words[0], told[0], _begins(question)[: len(first)], len(first))
