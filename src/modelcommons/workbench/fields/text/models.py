@@ -69,7 +69,7 @@ def turned(x_BTD: Tensor, attention_mask: Tensor) -> Tensor:
     """Each text turned round within its own length, so that padding stays behind it and changes nothing."""
     last_B1 = attention_mask.sum(1, keepdim=True) - 1
     turned_BT = (last_B1 - torch.arange(x_BTD.shape[1], device=x_BTD.device)).clamp(min=0)
-    return x_BTD.gather(1, turned_BT.unsqueeze(-1).expand_as(x_BTD))
+    return x_BTD.gather(1, turned_BT.unsqueeze(-1).expand(-1, -1, x_BTD.shape[2]))
 
 
 class Transformer(nn.Module):
