@@ -310,6 +310,15 @@ def test_every_token_of_a_long_context_stands_in_a_window(encoder: Encoder) -> N
     assert batch["attention_mask"].sum(1).tolist() == [len(window.ids) for window in windows]
 
 
+def test_our_own_readers_never_tear_a_word(folder: Path) -> None:
+    (found,) = OwnEncoder(folder, learn_rarity([CONTEXT]), Size(64, 6)).windows(
+        Asked("?", "unforeseeable Ada-Rome 猫坐")
+    )
+    places = {(int(a), int(b)) for a, b in zip(found.starts, found.ends, strict=True) if a >= 0}
+    assert sorted(places) == [(0, 13), (14, 17), (17, 18), (18, 22), (23, 24), (24, 25)]
+    assert len(found.ids) > len(places) + 1
+
+
 def window(starts: list[int], ends: list[int]) -> Window:
     return Window(np.arange(len(starts)), np.ones(len(starts), np.int64), np.array(starts), np.array(ends))
 

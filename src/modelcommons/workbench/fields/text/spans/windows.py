@@ -75,6 +75,8 @@ class OwnEncoder:
         ids = np.array(context.ids, np.int64)
         offsets = np.array(context.offsets, np.int64).reshape(-1, 2)
         of_rest = _spread(words[1], told[1], offsets[:, 0], len(ids))
+        if len(offsets):  # a token stands for its whole word: answers do not begin or end inside one
+            offsets = np.array(words[1].spans, np.int64)[words[1].at(offsets[:, 0])]
         found = []
         for begin, end in cut(len(ids), self._size.length - len(first), self._size.stride):
             outside, inside = np.full(len(first), -1), offsets[begin:end]
@@ -221,27 +223,21 @@ def _two_best(window: Window, logits: Logits, most: int) -> list[tuple[tuple[int
     inside = np.flatnonzero((window.starts >= 0) & (window.ends > window.starts))
     if not len(inside):
         return []
-    start, end = logits.start[inside], logits.end[inside]
     lengths = min(most, len(inside))
     sums = np.full((lengths, len(inside)), -np.inf)  # by length and first token
+    firsts = np.broadcast_to(window.starts[inside], sums.shape)
+    lasts = np.full(sums.shape, -1)
+    start, end, ends = logits.start[inside], logits.end[inside], window.ends[inside]
     for more in range(lengths):
-        sums[more, : len(inside) - more] = start[: len(inside) - more] + end[more:]
-    flat = sums.ravel()
+        here = slice(0, len(inside) - more)
+        sums[more, here], lasts[more, here] = start[here] + end[more:], ends[more:]
     found = []
-    for at in _largest_two(flat):
-        more, first = divmod(at, len(inside))
-        if np.isfinite(flat[at]):
-            place = int(window.starts[inside[first]]), int(window.ends[inside[first + more]])
-            found.append((place, float(flat[at])))
+    while len(found) < 2 and np.isfinite(sums.max()):
+        at = np.unravel_index(int(sums.argmax()), sums.shape)
+        place = int(firsts[at]), int(lasts[at])
+        found.append((place, float(sums[at])))
+        sums[(firsts == place[0]) & (lasts == place[1])] = -np.inf  # other tokens of the same words
     return found
-
-
-def _largest_two(values: np.ndarray) -> tuple[int, int]:
-    """Indices of the two largest, the first of equals first; -inf where there is one only."""
-    first = int(values.argmax())
-    rest = values.copy()
-    rest[first] = -np.inf
-    return first, int(rest.argmax())
 
 
 def log_probability(windows: Sequence[Window], logits: Sequence[Logits], start: int, end: int) -> float:
