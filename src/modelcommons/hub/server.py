@@ -30,6 +30,7 @@ from modelcommons.hub.stores import Stores, open_stores
 MAX_HEAD = 64 << 10  # bytes of request line and headers
 KEEP_ALIVE_S = 15.0  # how long a connection may wait for its next request
 TICK_S = 5.0  # how seldom a connection is looked at
+LAST_CALL_S = 1.0  # how long a process that ends listens to who has only just connected
 SENDFILE = "modelcommons.sendfile"
 OPEN_FILES = 65_536  # connections, and the files that they are sent
 HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -82,11 +83,20 @@ class Connection(HttpToolsProtocol):
         self.stuck_since: float | None = None  # while there is more to send than the client takes
         self.acked: int | None = None
         self.sending_file = False
+        self.ending = False
         self.watch = self.loop.call_later(self.settings.header_s, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The process ends. Whoever connected and has asked nothing yet is still heard: they cannot know."""
+        if self.cycle is None and not self.transport.is_closing():
+            self.ending = True
+            self.loop.call_later(LAST_CALL_S, super().shutdown)
+        else:
+            super().shutdown()
 
     # --- deadlines
 
@@ -158,6 +168,8 @@ class Connection(HttpToolsProtocol):
             self.refusal = refusal
             raise refusal  # the parser stops, and uvicorn calls send_400_response
         super().on_headers_complete()
+        if self.ending:
+            self.cycle.keep_alive = False
         self.scope["extensions"] = {SENDFILE: partial(self._sendfile, self.cycle)}  # type: ignore[dict-item]
 
     def on_message_complete(self) -> None:

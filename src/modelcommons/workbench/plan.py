@@ -16,6 +16,7 @@ import psutil
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine.progress import Progress, Silent
 from modelcommons.workbench.engine.training import Fit
+from modelcommons.workbench.find import settled
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.resolve import resolve
@@ -106,6 +107,7 @@ def plan(recipe: Recipe, progress: Progress | None = None) -> Plan:
     """
     progress = progress or Silent()
     task = resolve(recipe)
+    recipe = settled(recipe, task, progress)
     got = get(task, recipe, progress)
     with fields.needed(task), tempfile.TemporaryDirectory(prefix="commons-plan-") as name:
         folder = RunFolder(Path(name))

@@ -28,6 +28,7 @@ from modelcommons.workbench.task import Split
 STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 Share = Annotated[float, Field(ge=0, le=1)]
 WAYS = {"from", "new", "auto"}  # to say which model
+AUTO = "auto"  # `model.from: auto`: candidates are looked for
 NAME = r"^[^/\\\s.][^/\\]{0,99}$"
 VARIABLE = re.compile(r"\$(?:\$\{|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|\{)")
 
@@ -37,7 +38,10 @@ class ModelChoice(BaseModel):
 
     model_config = STRICT
 
-    from_: str | None = Field(None, alias="from", description="An open model: a hub id, `id@revision`, or a folder.")
+    from_: str | None = Field(
+        None, alias="from",
+        description="An open model: a hub id, `id@revision`, a folder, or `auto`: those most used are tried.",
+    )  # fmt: skip
     new: str | None = Field(None, description="A new architecture of the task, by name; see `commons tasks`.")
     options: dict[str, Any] = Field({}, description="Options of the new architecture; see the reference.")
 
@@ -56,7 +60,7 @@ class ModelChoice(BaseModel):
 
 
 class ModelSection(ModelChoice):
-    """`model`: exactly one of `from`, `new` and `auto`."""
+    """`model`: exactly one of `from`, `new` and `auto`. `from: auto` asks the hub for candidates; see find.py."""
 
     auto: tuple[ModelChoice, ...] | None = Field(
         None, description="Candidates: each is tried for an equal short budget on validation data, the best is tuned."
@@ -361,7 +365,7 @@ def _normal(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _absolute(name: Any, folder: Path) -> Any:
-    if not isinstance(name, str) or not name or name.startswith("bundled:"):
+    if not isinstance(name, str) or name in ("", AUTO) or name.startswith("bundled:"):
         return name
     path = folder / Path(name).expanduser()
     if name.startswith(("./", "../", "~", "/")) or path.exists():

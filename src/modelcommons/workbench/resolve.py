@@ -8,7 +8,7 @@ from modelcommons.errors import NotFound, RecipeError
 from modelcommons.formats.checked import check, dotted, near, place
 from modelcommons.formats.yaml import At
 from modelcommons.workbench import fields, protocols
-from modelcommons.workbench.recipe import ModelChoice, Recipe
+from modelcommons.workbench.recipe import AUTO, ModelChoice, Recipe
 from modelcommons.workbench.task import Exports, Slices, Task
 
 
@@ -35,6 +35,9 @@ def resolve(recipe: Recipe) -> Task:
         slices = task.slices if isinstance(task, Slices) else ()
         _known(recipe, ("evaluate", "slices", number), name, "slice", task, slices)
     for number, choice in enumerate(recipe.model.auto or ()):
+        if choice.from_ == AUTO:
+            why = "expected the name of a candidate, got auto. Write `model: {from: auto}`."
+            raise _wrong(recipe, ("model", "auto", number, "from"), why)
         _model(recipe, choice, ("model", "auto", number), task)
     if not recipe.model.auto:
         _model(recipe, recipe.model, ("model",), task)

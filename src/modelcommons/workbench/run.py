@@ -14,8 +14,9 @@ from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine.progress import Progress, Silent
+from modelcommons.workbench.find import settled
 from modelcommons.workbench.folder import RunFolder, write
-from modelcommons.workbench.recipe import Recipe, dump
+from modelcommons.workbench.recipe import AUTO, ModelSection, Recipe, dump
 from modelcommons.workbench.resolve import resolve
 from modelcommons.workbench.stages.evaluate import Evaluated, evaluate
 from modelcommons.workbench.stages.explain import Explained, explain
@@ -81,6 +82,7 @@ def run(recipe: Recipe, folder: Path | None = None, progress: Progress | None = 
 
 def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) -> Run:
     """get, prepare, tune, evaluate, explain, shrink, publish."""
+    recipe = _settled(task, recipe, folder, progress)
     write(folder.path / "recipe.yaml", dump(recipe))
     got = get(task, recipe, progress)
     data = prepare(task, got.source, recipe, folder, progress)
@@ -94,6 +96,15 @@ def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) ->
     shrunk = once("shrink", Shrunk, lambda: shrink(task, tuned, got, data, scored, recipe, folder, progress))
     published = publish(task, got, data, tuned, scored, explained, shrunk, recipe, folder, progress)
     return Run(folder.path, recipe, data.report, tuned, scored, explained, shrunk, published)
+
+
+def _settled(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) -> Recipe:
+    """The recipe with every model named; what was found once for a run is what it goes on with."""
+    if recipe.model.from_ != AUTO:
+        return recipe
+    key = sha256(canonical({"stage": "find", "recipe": recipe.digest(("task", "model"))}))
+    model = _once("find", ModelSection, lambda: settled(recipe, task, progress).model, folder, key)
+    return recipe.model_copy(update={"model": model})
 
 
 def default_folder(recipe: Recipe) -> Path:

@@ -203,7 +203,7 @@ class Task(Protocol):
     options: type[BaseModel]  # model of `data.options`, frozen, extra="forbid", every field described
     architectures: Mapping[str, type[BaseModel]]  # `model.new` -> model of `model.options`, the default one first
     metrics: tuple[Metric, ...]  # the main one first
-    open_models: bool  # whether `model.from` can name a transformers folder
+    open_models: tuple[str, ...]  # pipeline tags of the transformers models that it adapts; empty: none
 
     def rows(self, source: Source, columns: Mapping[str, str], options: BaseModel) -> Reading:
         """Reads the source; the only code that knows its file format. `columns` maps role -> column name as the

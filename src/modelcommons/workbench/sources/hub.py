@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +79,43 @@ def snapshot(name: str, revision: str | None, kind: Literal["model", "dataset"],
     kept = Snapshot(_download(name, commit, kind, wanted), commit, wanted)
     _remember(name, revision, kind, kept)
     return kept
+
+
+def models(tags: Sequence[str], search: str, pipeline_tags: Sequence[str | None]) -> Iterator[Any]:
+    """Models of the hub that have all these tags, the most downloaded of each pipeline tag first, as the client's
+    `ModelInfo`; only as many are asked for as are taken.
+
+    Raises:
+        NotFound: the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi, errors
+
+    api = HfApi(endpoint=_endpoint())
+    try:
+        for pipeline_tag in pipeline_tags:
+            yield from api.list_models(
+                filter=list(tags), search=search or None, pipeline_tag=pipeline_tag, sort="downloads",
+                expand=["cardData", "downloads", "pipeline_tag", "safetensors", "sha", "tags"],
+            )  # fmt: skip
+    except (errors.HfHubHTTPError, _transport_error(), OSError) as error:
+        raise NotFound(
+            f"Expected a list of models from {_endpoint()}, it cannot be had ({type(error).__name__}). "
+            "Set HF_ENDPOINT, or look in folders only: --in FOLDER --no-hub."
+        ) from None
+
+
+def fetch(name: str, commit: str, paths: Sequence[str]) -> Path:
+    """The folder with some small files of a model at one commit; what is not there is left out.
+
+    Raises:
+        NotFound: the hub cannot be reached, or they may not be seen.
+    """
+    from huggingface_hub import errors
+
+    try:
+        return _download(name, commit, "model", paths)
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, _transport_error(), OSError) as error:
+        raise NotFound(f"Expected files of {name} from {_endpoint()}, got {type(error).__name__}. Try again.") from None
 
 
 def _download(name: str, commit: str, kind: str, paths: Sequence[str], local: bool = False) -> Path:

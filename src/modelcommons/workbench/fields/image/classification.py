@@ -40,7 +40,7 @@ class Classification:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = engine.METRICS
-    open_models = True
+    open_models = ("image-classification", "image-feature-extraction")
     quantization: Literal["dynamic", "static"] = "static"
     slices: Mapping[str, str] = {"class": "the right label", "brightness": "mean of all pixels, in four steps"}
 

@@ -44,7 +44,7 @@ class Recommendation:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = METRICS
-    open_models = False
+    open_models: tuple[str, ...] = ()
     slices: Mapping[str, str] = {
         "history": "how many events of the user are known, cold users first",
         "audience": "how many users chose what is wanted, by the median of a row's items, cold items first",

@@ -49,7 +49,7 @@ class Forecasting:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = METRICS
-    open_models = True
+    open_models = ("time-series-forecasting",)
     quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {
         "hour": "hour of the first step forecast, in blocks of six",

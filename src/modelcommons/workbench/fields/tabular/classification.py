@@ -36,7 +36,7 @@ class Classification:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = engine.METRICS
-    open_models = False
+    open_models: tuple[str, ...] = ()
     quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {"class": "the right label", "missing": "whether cells of the row are empty"}
 

@@ -48,7 +48,7 @@ class Regression:
     options: type[BaseModel] = RegressionOptions
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = METRICS
-    open_models = False
+    open_models: tuple[str, ...] = ()
     quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {"missing": "whether cells of the row are empty"}
 

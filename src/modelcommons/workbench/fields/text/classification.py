@@ -42,7 +42,7 @@ class Classification:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = engine.METRICS
-    open_models = True
+    open_models = ("text-classification", "fill-mask", "feature-extraction", "sentence-similarity")
     quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {"class": "the right label", "length": "words of the text, in steps"}
 

@@ -37,7 +37,7 @@ class Generation:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = measures.METRICS
-    open_models = True
+    open_models = ("text-generation",)
     quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {
         "place": "the beginning of a text, where little stands before, or later",
