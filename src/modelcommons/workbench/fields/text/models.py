@@ -57,19 +57,15 @@ class Rnn(nn.Module):
         mask_BT1 = attention_mask.unsqueeze(-1).to(torch.float32)
         tokens_BTD = self.dropout(self.embed(input_ids))
         there, _ = self.forwards(tokens_BTD)
-        back, _ = self.backwards(turned(tokens_BTD, attention_mask))
+        # each text turned round within its own length, so that padding stays behind it and changes nothing
+        last_B1 = attention_mask.sum(1, keepdim=True) - 1
+        turned_BT = (last_B1 - torch.arange(input_ids.shape[1], device=input_ids.device)).clamp(min=0)
+        back, _ = self.backwards(tokens_BTD.gather(1, turned_BT.unsqueeze(-1).expand_as(tokens_BTD)))
         states_BTD = torch.cat([there, back], dim=-1)
         mean = (states_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
         top = (states_BTD - 1e4 * (1 - mask_BT1)).amax(1)
         logits: Tensor = self.head(self.dropout(torch.cat([mean, top], dim=-1)))
         return logits
-
-
-def turned(x_BTD: Tensor, attention_mask: Tensor) -> Tensor:
-    """Each text turned round within its own length, so that padding stays behind it and changes nothing."""
-    last_B1 = attention_mask.sum(1, keepdim=True) - 1
-    turned_BT = (last_B1 - torch.arange(x_BTD.shape[1], device=x_BTD.device)).clamp(min=0)
-    return x_BTD.gather(1, turned_BT.unsqueeze(-1).expand(-1, -1, x_BTD.shape[2]))
 
 
 class Transformer(nn.Module):

@@ -168,7 +168,7 @@ class QuestionAnswering:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "homes.jsonl").write_text(text, encoding="utf-8")
         recipe = {
-            "model": {"new": "rnn", "options": {"width": 16, "vocabulary": 128}},
+            "model": {"new": "convolution", "options": {"width": 16, "layers": 2, "vocabulary": 128}},
             "data": {"options": {"max_length": 40}},
             "tune": {"epochs": 4, "batch_size": 8, "learning_rate": 0.01},
         }
