@@ -231,7 +231,7 @@ def _two_best(window: Window, logits: Logits, most: int) -> list[tuple[tuple[int
     for more in range(lengths):
         here = slice(0, len(inside) - more)
         sums[more, here], lasts[more, here] = start[here] + end[more:], ends[more:]
-    found = []
+    found: list[tuple[tuple[int, int], float]] = []
     while len(found) < 2 and np.isfinite(sums.max()):
         at = np.unravel_index(int(sums.argmax()), sums.shape)
         place = int(firsts[at]), int(lasts[at])
