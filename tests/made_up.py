@@ -62,6 +62,7 @@ def evaluation(name: str, seed: int = 0, shift: float = 0.0) -> Evaluation:
     return Evaluation(
         name, seed, f"{name}.onnx" if "/" in name else "", scores(shift), scores(-0.4), "majority class",
         scores(-0.01) if name == "model" else (), {"length": {"short": scores(), HOSTILE: scores(-0.2)}},
+        {"": scores(), "noise": scores(-0.1)} if name == "model" else {}, 100,
         f"evaluate/predictions/{name}.jsonl.gz", f"evaluate/receipts/{name}.json", HEX, 1e-4, 12.3, 200,
     )  # fmt: skip
 

@@ -97,7 +97,7 @@ def test_strangers_words_are_only_words(page: Page) -> None:
 
 def test_pictures_speak_to_those_who_do_not_see(page: Page, language: str) -> None:
     plots = [attrs for attrs in page.all("figure") if attrs.get("class") == "plot"]
-    assert len(plots) == 5 and all(attrs["role"] == "img" and attrs["aria-label"] for attrs in plots)
+    assert len(plots) == 6 and all(attrs["role"] == "img" and attrs["aria-label"] for attrs in plots)
     tags = [tag for tag, _ in page.tags]
     assert tags.count("figcaption") == tags.count("figure") and tags.count("h1") == 1
     assert next(page.all("html"))["lang"] == {"en": "en", "zh": "zh-CN"}[language]

@@ -21,7 +21,18 @@ from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.run import Run, run
 from modelcommons.workbench.stages.get import get_source
 from modelcommons.workbench.stages.prepare import prepare
-from modelcommons.workbench.task import Choice, Explains, Exports, HasClasses, HasContent, Job, Slices, Task, Tiny
+from modelcommons.workbench.task import (
+    Choice,
+    Disturbs,
+    Explains,
+    Exports,
+    HasClasses,
+    HasContent,
+    Job,
+    Slices,
+    Task,
+    Tiny,
+)
 
 
 class World:
@@ -269,6 +280,22 @@ def test_slices_cover_every_row(world: World) -> None:
     test = world.parts().test
     for name in world.task.slices:
         assert all(isinstance(world.task.slice(test[i], name), str) for i in range(len(test)))
+
+
+def test_disturbed_rows_are_the_same_rows(world: World) -> None:
+    """The same id and the right answer as before, another input, and each time the same one."""
+    if not isinstance(world.task, Disturbs):
+        pytest.skip(f"{world.task.name} disturbs nothing")
+    test, lines = world.parts().test, world.lines()
+    for name in world.task.disturbances:
+        rows = [world.task.disturb(test[i], name) for i in range(len(test))]
+        again = [world.task.disturb(test[i], name) for i in range(len(test))]
+        assert [(row.id, world.task.target(row)) for row in rows] == [(line["id"], line["target"]) for line in lines]
+        if isinstance(world.task, HasContent):
+            assert list(map(world.task.content, rows)) == list(map(world.task.content, again))
+            assert any(world.task.content(row) != world.task.content(test[i]) for i, row in enumerate(rows)), name
+    main = world.run.scored.main
+    assert list(main.disturbed) == ["", *world.task.disturbances] and 0 < main.num_disturbed <= len(test)
 
 
 def test_content_and_class_are_plain(world: World) -> None:

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from modelcommons.workbench import fields
 from modelcommons.workbench.recipe import ModelChoice, Recipe
-from modelcommons.workbench.task import Slices, Task
+from modelcommons.workbench.task import Disturbs, Slices, Task
 
 # real data that is already there, so that the first recipe runs without a download
 FIRST_DATA = {
@@ -52,10 +52,12 @@ class _Known:
 
     def __init__(self, task: Task, first: str) -> None:
         slices = ", ".join(task.slices) if isinstance(task, Slices) else ""
+        disturbances = ", ".join(task.disturbances) if isinstance(task, Disturbs) else ""
         self.also = {
             "new": f"Known: {', '.join(task.architectures)}.",
             "columns": f"Roles: {', '.join(task.roles)}." if task.roles else "",
             "slices": f"Known: {slices}." if slices else "This task has none.",
+            "disturb": f"Known: {disturbances}." if disturbances else "This task has none.",
         }
         self.options = {"ModelSection": task.architectures[first], "DataSection": task.options}
 

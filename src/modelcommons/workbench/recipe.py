@@ -106,6 +106,9 @@ class EvaluateSection(BaseModel):
         None, description="A versioned rule such as `fashion-mnist/v1`; the data must match it."
     )
     slices: tuple[str, ...] = Field((), description="Also score these parts of the test; names are the task's.")
+    disturb: tuple[str, ...] | Literal["auto"] = Field(
+        "auto", description="Also answer some test rows after they were disturbed; `auto`: in every way the task knows."
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of bootstrap intervals.")
 
 

@@ -9,7 +9,7 @@ from modelcommons.formats.checked import check, dotted, near, place
 from modelcommons.formats.yaml import At
 from modelcommons.workbench import fields, protocols
 from modelcommons.workbench.recipe import AUTO, ModelChoice, Recipe
-from modelcommons.workbench.task import Exports, Slices, Task
+from modelcommons.workbench.task import Disturbs, Exports, Slices, Task
 
 
 def resolve(recipe: Recipe) -> Task:
@@ -34,6 +34,9 @@ def resolve(recipe: Recipe) -> Task:
     for number, name in enumerate(recipe.evaluate.slices):
         slices = task.slices if isinstance(task, Slices) else ()
         _known(recipe, ("evaluate", "slices", number), name, "slice", task, slices)
+    for number, name in enumerate(() if recipe.evaluate.disturb == "auto" else recipe.evaluate.disturb):
+        known = task.disturbances if isinstance(task, Disturbs) else ()
+        _known(recipe, ("evaluate", "disturb", number), name, "disturbance", task, known)
     for number, choice in enumerate(recipe.model.auto or ()):
         if choice.from_ == AUTO:
             why = "expected the name of a candidate, got auto. Write `model: {from: auto}`."

@@ -28,7 +28,7 @@ class Proxy:
             )
             answer = head + await hub_reader.readexactly(length)
             self.answers.append(answer)
-            writer.write(answer[: next(self.cuts)])
+            writer.write(answer[: min(next(self.cuts), len(answer) - 1)])
             await writer.drain()
         finally:
             sending.cancel()

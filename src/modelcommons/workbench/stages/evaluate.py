@@ -27,9 +27,10 @@ from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.stages.get import Got
 from modelcommons.workbench.stages.prepare import Prepared
 from modelcommons.workbench.stages.tune import Tuned
-from modelcommons.workbench.task import Answer, Line, Model, Row, Rows, Score, Slices, Task
+from modelcommons.workbench.task import Answer, Disturbs, Line, Model, Row, Rows, Score, Slices, Task
 
 BATCH = 64  # rows answered together; part of the protocol, since padding and blocking may move the last digit
+MOST_DISTURBED = 500  # test rows that are answered again, disturbed
 SAMPLE = 32  # rows answered under other kernels, to measure the noise of a margin
 NOISE = 50  # times the largest change seen (receipts.md, "Same decisions")
 LEAST_NOISE = 1e-4
@@ -53,6 +54,8 @@ class Evaluation:
     baseline_name: str
     without_leaked: tuple[Score, ...]  # empty when no test row stands in train
     slices: dict[str, dict[str, tuple[Score, ...]]]
+    disturbed: dict[str, tuple[Score, ...]]  # by disturbance, the first is none; empty but for the chosen model
+    num_disturbed: int  # rows
     predictions: str  # path, relative to the run folder
     receipt: str
     model_sha256: str
@@ -125,6 +128,7 @@ class Ruler:
         lines = predictions.read(path)
         scores = tuple(self.task.scores(lines, self.recipe.evaluate.seed))
         moved = noise(model, self.data.parts.test)
+        disturbed = self._to_disturb(len(lines)) if name == "model" else range(0)
         digest = folder_sha256(model_folder, self.task.files(model_folder, variant))
         cost = _cost(*begun)
         statement = self._statement(name, digest, scores, written, moved, cost, started)
@@ -139,6 +143,8 @@ class Ruler:
             baseline_name=self.baseline_name,
             without_leaked=self._without_leaked(lines),
             slices=self._slices(lines),
+            disturbed=self._disturbed(model, lines, disturbed),
+            num_disturbed=len(disturbed),
             predictions=str(path.relative_to(self.folder.path)),
             receipt=target,
             model_sha256=digest,
@@ -172,6 +178,28 @@ class Ruler:
                 value: tuple(self.task.scores(parts[value], self.recipe.evaluate.seed))
                 for value in sorted(parts, key=_natural)
             }
+        return found
+
+    def _to_disturb(self, num_rows: int) -> range:
+        """Which test rows are answered again, disturbed: so many at most, evenly."""
+        if not isinstance(self.task, Disturbs) or not self.recipe.evaluate.disturb:
+            return range(0)
+        return range(0, num_rows, -(-num_rows // MOST_DISTURBED))
+
+    def _disturbed(self, model: Model, lines: Lines, rows: range) -> dict[str, tuple[Score, ...]]:
+        """Scores of some test rows as they are, and after each disturbance."""
+        if not rows:
+            return {}
+        assert isinstance(self.task, Disturbs)
+        seed, test, asked = self.recipe.evaluate.seed, self.data.parts.test, self.recipe.evaluate.disturb
+        found = {"": tuple(self.task.scores([lines[index] for index in rows], seed))}
+        for name in self.task.disturbances if asked == "auto" else asked:
+            self.progress.step("evaluate", len(found), len(self.task.disturbances) + 1, name)
+            disturbed = [self.task.disturb(test[index], name) for index in rows]
+            again = [
+                {"id": row.id, "target": self.task.target(row), **answer} for row, answer in answers(model, disturbed)
+            ]
+            found[name] = tuple(self.task.scores(again, seed))
         return found
 
     def _check_baseline(self) -> None:
@@ -241,7 +269,9 @@ def _natural(name: str) -> list[str | int]:
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
 
 
-def answers(model: Model, rows: Rows, indices: Sequence[int] | None = None) -> Iterator[tuple[Row, Answer]]:
+def answers(
+    model: Model, rows: Rows | Sequence[Row], indices: Sequence[int] | None = None
+) -> Iterator[tuple[Row, Answer]]:
     """Rows with their answers, `BATCH` at a time."""
     wanted = range(len(rows)) if indices is None else indices
     for start in range(0, len(wanted), BATCH):

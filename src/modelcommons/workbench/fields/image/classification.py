@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from modelcommons.workbench.engine import classification as engine
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.engine.training import Fit
+from modelcommons.workbench.fields.image import disturb
 from modelcommons.workbench.fields.image import rows as reading
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.image.rows import Options, Pictures
@@ -44,6 +45,8 @@ class Classification:
     quantization: Literal["dynamic", "static"] = "static"
     slices: Mapping[str, str] = {"class": "the right label", "brightness": "mean of all pixels, in four steps"}
 
+    disturbances = disturb.DISTURBANCES
+
     # --- data ---
 
     def rows(self, source: Source, columns: Mapping[str, str], options: BaseModel) -> Reading:
@@ -75,6 +78,9 @@ class Classification:
             return str(row.y)
         mean = row.x.mean()
         return next(words for limit, words in BRIGHTNESS if mean < limit)
+
+    def disturb(self, row: Row, name: str) -> Row:
+        return Row(row.id, disturb.disturb(row.x, name, row.id), row.y, row.group)
 
     # --- models ---
 

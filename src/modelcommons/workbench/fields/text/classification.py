@@ -14,6 +14,7 @@ from modelcommons.formats.tables import TableRows
 from modelcommons.workbench.engine import classification as engine
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.engine.training import Fit
+from modelcommons.workbench.fields.text import disturb
 from modelcommons.workbench.fields.text import rows as reading
 from modelcommons.workbench.fields.text.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.text.ngrams import WORD
@@ -46,6 +47,8 @@ class Classification:
     quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {"class": "the right label", "length": "words of the text, in steps"}
 
+    disturbances = disturb.DISTURBANCES
+
     # --- data ---
 
     def rows(self, source: Source, columns: Mapping[str, str], options: BaseModel) -> Reading:
@@ -73,6 +76,9 @@ class Classification:
             return str(row.y)
         count = sum(1 for _ in WORD.finditer(row.x))
         return next((words for limit, words in LENGTHS if count <= limit), "over 128 words")
+
+    def disturb(self, row: Row, name: str) -> Row:
+        return Row(row.id, disturb.disturb(row.x, name, row.id), row.y, row.group)
 
     # --- models ---
 

@@ -124,6 +124,7 @@ def sections(facts: Facts) -> list[Section]:
         ("scores", w["evaluate"], _scores(facts, w)),
         ("seeds", w["seeds"], _seeds(facts, w)),
         ("slices", w["slices"], _slices(facts, w)),
+        ("disturbed", w["disturbed"], _disturbed(facts, w)),
         ("check", w["check"], _check(facts, w)),
         ("use", w["use"], _use(facts, w)),
         ("data", w["prepare"], _data(facts, w)),
@@ -274,6 +275,18 @@ def _slices(facts: Facts, w: Words) -> Iterator[Block]:
         yield Table((w["slice"], main.scores[0].metric, w["interval"]), rows)
         yield from _and_more(len(parts), w)
         yield Picture(f"{w['slices']}: {name}", plots.slices(first, main.scores[0], w))
+
+
+def _disturbed(facts: Facts, w: Words) -> Iterator[Block]:
+    main = facts.scored.main
+    if not main.disturbed:
+        return
+    first = {name or w["undisturbed"]: scores[0] for name, scores in main.disturbed.items()}
+    whole, *_ = first.values()
+    yield Text(w["disturbed_text"], {"metric": whole.metric, "count": count(main.num_disturbed)})
+    rows = [(name, number(score.value), interval(score)) for name, score in first.items()]
+    yield Table((w["disturbance"], whole.metric, w["interval"]), rows)
+    yield Picture(w["disturbed"], plots.slices(first, whole, w))
 
 
 def _and_more(total: int, w: Words) -> Iterator[Text]:

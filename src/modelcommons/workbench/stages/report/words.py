@@ -45,6 +45,10 @@ WORDS: dict[str, dict[str, str]] = {
         "slice": "part of the test",
         "slices_text": "{metric} on parts of the test rows; from the same predictions, without a receipt of their own.",
         "all_rows": "all rows",
+        "disturbed": "Robustness",
+        "disturbed_text": "{metric} of {count} test rows after they were disturbed; without a receipt of its own.",
+        "disturbance": "disturbance",
+        "undisturbed": "none",
         # check, use
         "check": "Check it",
         "check_text": (
@@ -205,6 +209,10 @@ WORDS: dict[str, dict[str, str]] = {
         "slice": "测试数据的一部分",
         "slices_text": "各组测试数据上的 {metric}；由同一份预测结果算出，没有单独的收据。",
         "all_rows": "全部",
+        "disturbed": "稳健性",
+        "disturbed_text": "{count} 行测试数据经扰动后的 {metric}；没有单独的收据。",
+        "disturbance": "扰动",
+        "undisturbed": "无",
         "check": "核验",
         "check_text": "签名、文件与分数可在数秒内离线核验；若有数据，还可用这些权重重新计算全部回答。",
         "check_where": "在本卡片所在的文件夹中运行",
