@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from modelcommons.workbench.engine.training import Fit
+from modelcommons.workbench.fields.text import disturb
 from modelcommons.workbench.fields.text.ngrams import WORD
 from modelcommons.workbench.fields.text.spans import metrics as measures
 from modelcommons.workbench.fields.text.spans import questions
@@ -44,13 +45,15 @@ class QuestionAnswering:
     options: type[BaseModel] = Options
     architectures: Mapping[str, type[BaseModel]] = ARCHITECTURES
     metrics = measures.METRICS
-    open_models = True
+    open_models = ("question-answering", "fill-mask", "feature-extraction", "sentence-similarity")
     quantization: Literal["dynamic", "static"] = "dynamic"
     slices: Mapping[str, str] = {
         "question": "what is asked for, by the question word: who, what, when, ..., in English or Chinese",
         "context": "words of the context, in steps",
         "answer": "words of the first known answer, in steps; or that there is none",
     }
+
+    disturbances: Mapping[str, str] = {name: f"in the question {words}" for name, words in disturb.DISTURBANCES.items()}
 
     # --- data ---
 
@@ -80,6 +83,11 @@ class QuestionAnswering:
         text, steps = (row.x.context, CONTEXTS) if name == "context" else (row.y.texts[0], ANSWERS)
         count = sum(1 for _ in WORD.finditer(text))
         return next((words for limit, words in steps if count <= limit), f"over {steps[-1][0]} words")
+
+    def disturb(self, row: Row, name: str) -> Row:
+        """Only the question: the answer stands in the context as it is."""
+        question = disturb.disturb(row.x.question, name, row.id)
+        return Row(row.id, questions.Asked(question, row.x.context), row.y, row.group)
 
     # --- models ---
 
