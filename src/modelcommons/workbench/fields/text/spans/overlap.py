@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,6 +34,7 @@ class Words:
     buckets: np.ndarray
 
     @classmethod
+    @lru_cache(maxsize=64)  # questions about one context come one after the other
     def of(cls, text: str) -> Words:
         found = list(WORD.finditer(text))
         lower = [match[0].lower() for match in found]
