@@ -150,6 +150,6 @@ def test_every_pipeline_tag_is_one_the_hub_knows() -> None:
 
     known = {
         "image-classification", "tabular-classification", "tabular-regression", "text-classification",
-        "text-generation", "time-series-forecasting", "other",
+        "text-generation", "time-series-forecasting", "zero-shot-image-classification", "other",
     }  # fmt: skip
     assert {card.PIPELINE_TAGS.get(task, task) for task in fields.TASKS} <= known

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelcommons.workbench.fields.image.pixels import Shape, native, opened, pixels, upright_size
+from modelcommons.formats.pixels import Shape, native, opened, pixels, upright_size
 
 WIDE = np.arange(2 * 3, dtype=np.uint8).reshape(2, 3) * 40  # height 2, width 3
 

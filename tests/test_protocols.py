@@ -31,6 +31,7 @@ SHARED = {
     "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
+    "noto-emoji": "noto_emoji",
     "movietweetings": "movietweetings_100k",
     "sms-spam": "sms_spam",
     "tiny-shakespeare": "tiny_shakespeare",

@@ -215,6 +215,15 @@ def test_what_is_written_out_is_the_same_recipe(tmp_path: Path) -> None:
     assert again.digest() == recipe.digest() == load(tmp_path / "recipe.yaml").digest()
 
 
+def test_a_recipe_that_was_signed_keeps_its_digest_when_a_later_version_knows_more_keys(tmp_path: Path) -> None:
+    recipe = load(write(tmp_path, BASE))
+    (tmp_path / "new.yaml").write_text(dump(recipe))
+    old = "\n".join(line for line in dump(recipe).splitlines() if not line.startswith("  disturb:"))
+    assert old != dump(recipe).rstrip()
+    (tmp_path / "old.yaml").write_text(old)
+    assert load_resolved(tmp_path / "old.yaml").digest() == load_resolved(tmp_path / "new.yaml").digest()
+
+
 def test_a_digest_forgets_where_and_knows_what(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -39,6 +39,7 @@ Messages: what was expected, what came, what to do next. One sentence, or two.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -224,3 +225,15 @@ class StoreFull(HubError):
     """The store is full; nothing was acknowledged."""
 
     status = 507
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def store_failed(error: OSError) -> HubError:
+    """What a request is told whose bytes the system did not take or give."""
+    if error.errno in FULL:
+        return StoreFull(
+            "The hub's disk is full; nothing was stored. Tell its operator, and send the file again later."
+        )
+    return StoreFailed("The hub's store did not take or give the bytes; nothing was stored. Send the request again.")

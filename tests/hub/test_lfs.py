@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from hubs import Running, Site, make_news_and_own
 
-from modelcommons.errors import RepoNotFound, Unauthorized
+from modelcommons.errors import RepoNotFound, StoreFailed, Unauthorized
 from modelcommons.hub import blobs, tables, tickets
 from modelcommons.hub.actions import accounts, uploads
 
@@ -305,6 +305,22 @@ def test_parts_become_one_file(ada: Client) -> None:
     assert ada.anybody.get(ada.ask("download", data)["actions"]["download"]["href"]).content == data
     assert left(ada.site) == (1, 1, 0, 1, 0)
     assert ada.anybody.put(urls[0], content=data[:400]).status_code == 404
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_parts_that_the_store_does_not_let_go_of_are_no_failure(ada: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is there and acknowledged: never a 5xx of something that was applied."""
+
+    def stuck(*_: object) -> None:
+        raise StoreFailed("it does not let go")
+
+    data = os.urandom(1001)
+    told, urls, size = in_parts(ada, data)
+    body = {"oid": told["oid"], "parts": send(ada, data, urls, size)}
+    monkeypatch.setattr(ada.site.stores.blobs, "remove", stuck)
+    assert ada.anybody.post(told["actions"]["upload"]["href"], json=body).status_code == 200
+    assert ada.anybody.get(ada.ask("download", data)["actions"]["download"]["href"]).content == data
+    assert left(ada.site) == (1, 1, 0, 4, 0)  # the file, and three parts for gc
 
 
 @pytest.mark.usefixtures("small_parts")

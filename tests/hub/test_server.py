@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -448,6 +449,20 @@ def test_a_mistake_of_ours_shows_nothing_of_ours(site: Site, monkeypatch: pytest
     monkeypatch.setattr("modelcommons.hub.actions.accounts.profile", broken)
     told = site.client("ada").get("/api/whoami-v2")
     assert told.status_code == 500 and "SECRET" not in told.text and told.headers["x-request-id"] in told.text
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 507), (errno.EIO, 503), (errno.ENOENT, 500)])
+def test_a_disk_that_fails_beside_the_store_is_no_mistake_of_ours(
+    site: Site, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(number, "SECRET")
+
+    monkeypatch.setattr("modelcommons.hub.actions.commits.incoming", broken)
+    client, lines = site.client("ada"), '{"key": "header", "value": {"summary": "x"}}\n'
+    assert client.post("/api/repos/create", json={"name": "new", "type": "model"}).status_code == 200
+    told = client.post("/api/models/ada/new/commit/main", content=lines)
+    assert told.status_code == status and "SECRET" not in told.text and "x-request-id" in told.headers
 
 
 def test_health_says_which_part_is_unwell(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from modelcommons.workbench.task import Disturbs, Slices, Task
 # real data that is already there, so that the first recipe runs without a download
 FIRST_DATA = {
     "image-classification": "bundled:digits",
+    "image-text-matching": "bundled:digits",
     "recommendation": "bundled:python-imports",
     "tabular-classification": "bundled:breast-cancer",
     "tabular-regression": "bundled:diabetes",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import hashlib
 import os
 import queue
@@ -19,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
-from modelcommons.errors import CommonsError, OutOfRange, StoreFailed, StoreFull, UsageError
+from modelcommons.errors import OutOfRange, StoreFailed, UsageError, store_failed
 from modelcommons.hub.names import SHA256
 from modelcommons.hub.settings import Settings
 
@@ -30,7 +29,6 @@ PIECE = 1 << 20  # bytes that are read or sent at once
 ROOMS = ("files", "xorbs")  # keys are <room>/<two digits>/<64 digits>
 AHEAD = 16 << 20  # bytes that may wait in memory before the disk is asked to begin
 PARTS = "parts"  # keys are parts/<32 digits>/<number>: pieces of an upload that is not complete
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MIN_PART = 5 << 20  # bytes; S3 takes no smaller part but the last
 MAX_PARTS = 9_000  # S3 takes 10,000
 RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
@@ -280,7 +278,7 @@ class _LocalIncoming:
         try:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _failed(error) from error
+            raise store_failed(error) from error
 
     def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -296,7 +294,7 @@ class _LocalIncoming:
                 self._begun = self.size
         except OSError as error:
             self.discard()
-            raise _failed(error) from error
+            raise store_failed(error) from error
 
     def sha256(self) -> str:
         assert self._digest, "this upload is not hashed"
@@ -313,7 +311,7 @@ class _LocalIncoming:
             _sync_folder(target.parent)
         except OSError as error:
             self.discard()
-            raise _failed(error) from error
+            raise store_failed(error) from error
 
     def discard(self) -> None:
         if self._fd >= 0:
@@ -353,15 +351,7 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _failed(error) from error
-
-
-def _failed(error: OSError) -> CommonsError:
-    if error.errno in FULL:
-        return StoreFull(
-            "The hub's disk is full; nothing was stored. Tell its operator, and send the file again later."
-        )
-    return StoreFailed("The hub's store did not take or give the bytes; nothing was stored. Send the request again.")
+        raise store_failed(error) from error
 
 
 # --- in S3 ----------------------------------------------------------------------------------------------------------

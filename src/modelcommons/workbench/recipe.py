@@ -181,10 +181,11 @@ class Recipe(BaseModel):
         """sha256 of what the recipe says, or of some of its sections.
 
         The name is left out, and a file or folder of this machine counts by its own name alone: what is in it has a
-        digest of its own. So a moved recipe, or one as it was published, keeps its digest.
+        digest of its own. So a moved recipe, or one as it was published, keeps its digest. So does one that was signed
+        before a later version knew a further key: what is as it is when nothing is said is left out.
         """
-        values = shareable(self).model_dump(mode="json", by_alias=True, exclude={"name"})
-        return sha256(canonical({key: values[key] for key in sections or values}))
+        values = shareable(self).model_dump(mode="json", by_alias=True, exclude={"name"}, exclude_defaults=True)
+        return sha256(canonical({key: values.get(key) for key in sections or values}))
 
 
 # --- reading and writing --------------------------------------------------------------------------------------------

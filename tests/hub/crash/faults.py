@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event, select, update
 
+from modelcommons.errors import store_failed
 from modelcommons.hub import blobs, database, history, tables
 from modelcommons.hub.actions import uploads
 from modelcommons.hub.blobs import _LocalIncoming
@@ -43,7 +44,7 @@ def _keep(first: Callable[[int], None], folder: Callable[[Any], None], last: Cal
             self._fd = -1
         except OSError as error:
             self.discard()
-            raise blobs._failed(error) from error
+            raise store_failed(error) from error
 
     return keep
 

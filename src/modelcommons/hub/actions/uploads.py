@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import IO, Any, Self
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from modelcommons.errors import BadRequest, EntryNotFound, HubError, Missing, StoreFailed, Unprocessable
+from modelcommons.errors import BadRequest, EntryNotFound, HubError, Missing, StoreFailed, StoreFull, Unprocessable
 from modelcommons.hub import blobs, names, tables, tickets, xet
 from modelcommons.hub.actions import accounts, repos
 from modelcommons.hub.actions.repos import Opened
@@ -385,8 +386,10 @@ def _parts(connection: Connection, ticket: Ticket) -> list[int]:
 
 
 def _remove(stores: Stores, keys: Iterable[str]) -> None:
+    """Parts that no row names any more; where the store does not let go of one, `gc` will remove it."""
     for key in keys:
-        stores.blobs.remove(key)
+        with suppress(StoreFailed, StoreFull):
+            stores.blobs.remove(key)
 
 
 # --- Xet, in --------------------------------------------------------------------------------------------------------

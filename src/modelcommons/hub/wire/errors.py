@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http
 
 from fastapi import FastAPI, Request, Response
@@ -9,11 +10,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from modelcommons.errors import CommonsError, Gated, HubError, RepoNotFound, TooMany, Unprocessable
+from modelcommons.errors import (
+    FULL,
+    CommonsError,
+    Gated,
+    HubError,
+    RepoNotFound,
+    TooMany,
+    Unprocessable,
+    store_failed,
+)
 from modelcommons.hub.actions.repos import Moved
 from modelcommons.hub.logs import LOG
 from modelcommons.hub.wire.sending import address
 
+DISK = FULL | {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 MAX_HEADER = 500  # characters of a message in a header
 
 
@@ -24,6 +35,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Moved, _moved)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _unrouted)
+    app.add_exception_handler(OSError, _of_the_disk)
     app.add_exception_handler(Exception, _ours)
 
 
@@ -92,6 +104,16 @@ def _unrouted(request: Request, error: Exception) -> Response:
     status = error.status_code
     words = "There is nothing here." if status == 404 else str(error.detail or http.HTTPStatus(status).phrase)
     return JSONResponse({"error": words}, status, {"X-Error-Message": _latin(words), **(error.headers or {})})
+
+
+def _of_the_disk(request: Request, error: Exception) -> Response:
+    """A file or folder beside the store that the disk did not take: what a client is to do is the same."""
+    assert isinstance(error, OSError)
+    if error.errno not in DISK:
+        raise error
+    refused = store_failed(error)
+    refused.__cause__ = error
+    return _refused(request, refused)
 
 
 def _ours(request: Request, error: Exception) -> Response:

@@ -7,9 +7,8 @@ of transformers:         its own, and "preprocess" with the shape that pictures 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from modelcommons.errors import FormatError
+from modelcommons.formats.pixels import pixels
+from modelcommons.formats.preprocess import Preprocess, read_preprocess
 from modelcommons.formats.safetensors import check, refuse_pickles
+from modelcommons.workbench.engine.adapters import quiet
 from modelcommons.workbench.engine.classification import Answer, answers
+from modelcommons.workbench.engine.processors import PROCESSOR, processor_inputs, read_processor
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES
-from modelcommons.workbench.fields.image.pixels import Shape, pixels
 from modelcommons.workbench.task import Row
 
 if TYPE_CHECKING:
@@ -29,28 +31,7 @@ if TYPE_CHECKING:
 MODEL_TYPE = "modelcommons"
 TASK_NAME = "image-classification"
 BATCH = 128  # pictures answered at a time
-LARGEST_SIDE = 2048  # pixels; more in a config is a mistake or an attack
 WEIGHTS = "model.safetensors"
-PROCESSOR = "preprocessor_config.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocess:
-    """From a picture in bytes to a network's input."""
-
-    shape: Shape
-    mean: tuple[float, ...]  # of each channel over the training pictures, 0 to 1
-    std: tuple[float, ...]
-
-    def inputs(self, pictures: np.ndarray) -> np.ndarray:
-        """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), in the same layout."""
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return np.asarray(((pictures.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
-
-    @property
-    def fill(self) -> np.ndarray:
-        """The mean colour, uint8 (channels,): what stands where nothing is known."""
-        return np.round(np.array(self.mean) * 255).astype(np.uint8)
 
 
 class Classifier:
@@ -96,9 +77,9 @@ def load(folder: Path, variant: str = "") -> Classifier:
         FormatError: a file is truncated, or not what the config says.
     """
     config = read_config(folder)
-    labels, preprocess = _labels(config, folder), _preprocess(config, folder)
+    labels, preprocess = _labels(config, folder), read_preprocess(config, folder)
     own = config["model_type"] == MODEL_TYPE
-    inputs = preprocess.inputs if own else processor_inputs(read_processor(folder), preprocess.shape)
+    inputs = preprocess.inputs if own else processor_inputs(read_processor(folder))
     if variant:
         return Classifier(labels, preprocess, inputs, _onnx_run(folder / variant))
     check_weights(folder)
@@ -150,21 +131,6 @@ def _labels(config: dict[str, Any], folder: Path) -> list[str]:
         return [str(config["id2label"][str(index)]) for index in range(len(config["id2label"]))]
     except (KeyError, TypeError) as error:
         raise FormatError(f"{folder / 'config.json'}: expected labels 0, 1, ... in id2label ({error}).") from error
-
-
-def _preprocess(config: dict[str, Any], folder: Path) -> Preprocess:
-    """As the config says; for a model that was not made here, pictures as large as its network takes them."""
-    side = config.get("image_size", 224)
-    plain = {"shape": {"height": side, "width": side, "channels": 3}, "mean": [0.5] * 3, "std": [0.5] * 3}
-    try:
-        found = config["preprocess"] if config["model_type"] == MODEL_TYPE else config.get("preprocess", plain)
-        shape = Shape(**{name: int(size) for name, size in found["shape"].items()})
-        mean, std = (tuple(float(value) for value in found[name]) for name in ("mean", "std"))
-        assert max(shape.dimensions) <= LARGEST_SIDE and min(shape.dimensions) > 0 and shape.channels in (1, 3)
-        assert len(mean) == len(std) == shape.channels
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        raise FormatError(f"{folder / 'config.json'}: `preprocess` is not as it was written ({error}).") from error
-    return Preprocess(shape, mean, std)
 
 
 def _own_network(folder: Path, config: dict[str, Any], preprocess: Preprocess, num_labels: int) -> nn.Module:
@@ -228,51 +194,6 @@ def open_network(folder: Path, labels: Sequence[str] | None = None) -> nn.Module
                 f"{folder} is no image classifier that transformers can load without running code ({error!s:.200})."
             ) from error
     return network
-
-
-def read_processor(folder: Path) -> Any:
-    """The image processor of an open model.
-
-    Raises:
-        FormatError: there is none.
-    """
-    from transformers import AutoImageProcessor
-
-    with quiet():
-        try:
-            return AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise FormatError(
-                f"Expected {PROCESSOR} of an image processor in {folder}, found none that loads ({error!s:.200})."
-            ) from error
-
-
-def processor_inputs(processor: Any, shape: Shape) -> Callable[[np.ndarray], np.ndarray]:
-    """How an open model's processor makes inputs; gray pictures become three equal channels."""
-
-    def inputs(pictures: np.ndarray) -> np.ndarray:
-        colored = np.repeat(pictures, 3, axis=3) if shape.channels == 1 else pictures
-        made = processor(images=list(colored), return_tensors="np", input_data_format="channels_last")
-        return np.asarray(made["pixel_values"], np.float32)
-
-    return inputs
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps transformers from writing bars and advice over our own progress."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 # --- exports --------------------------------------------------------------------------------------------------------

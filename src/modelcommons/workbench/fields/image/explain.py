@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modelcommons.workbench.engine.attribution import by_group, integrated_gradients
-from modelcommons.workbench.engine.drawing import ACCENT, INK
+from modelcommons.workbench.engine.drawing import patched
 from modelcommons.workbench.fields.image.classifier import Classifier, logits_of
 from modelcommons.workbench.task import Attribution, Row
 
@@ -69,27 +66,5 @@ class Explainer:
 
     def show(self, row: Row, attribution: Attribution) -> str:
         """The picture, and beside it the same with its patches coloured: warm for, cold against the answer."""
-        picture = self.model.fitted(row.x)
-        height, width = picture.shape[:2]
-        image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{_data(picture)}"/>'
         largest = float(np.abs(attribution.weights).max()) or 1.0
-        patches = "".join(
-            f'<rect x="{at % self.columns * self.side}" y="{at // self.columns * self.side}" width="{self.side}" '
-            f'height="{self.side}" fill="{ACCENT if weight > 0 else INK}" opacity="{abs(weight) / largest * 0.8:.2f}"/>'
-            for at, weight in enumerate(attribution.weights.tolist())
-        )
-        gap = width / 10
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" height="{SHOWN}" '
-            f'viewBox="0 0 {2 * width + gap:g} {height}"><title>{html.escape(attribution.answer)}</title>{image}'
-            f'<svg x="{width + gap:g}" width="{width}" height="{height}">{image}{patches}</svg></svg>'
-        )
-
-
-def _data(picture: np.ndarray) -> str:
-    """A picture as a `data:` address."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(out, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+        return patched(self.model.fitted(row.x), attribution.weights / largest, self.side, attribution.answer, SHOWN)

@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelcommons.formats.preprocess import Preprocess, measured, spaced
+from modelcommons.workbench.engine.adapters import quiet
+from modelcommons.workbench.engine.augment import Change, augment
+from modelcommons.workbench.engine.processors import processor_inputs, read_processor
 from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES, defaults, open_defaults
-from modelcommons.workbench.fields.image.augment import augment
 from modelcommons.workbench.fields.image.classifier import (
     WEIGHTS,
-    Preprocess,
     logits_of,
     open_network,
-    processor_inputs,
-    quiet,
-    read_processor,
     write_config,
 )
-from modelcommons.workbench.fields.image.rows import Change, Options, Pictures
+from modelcommons.workbench.fields.image.rows import Options, Pictures
 from modelcommons.workbench.task import Job
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MEASURED = 10_000  # training pictures that mean and deviation are taken from, evenly spaced
 SCORED_AT_ONCE = 500
 LORA_RANK = 8
 AVERAGE = 0.998  # of the weights over steps; what is kept is the average
@@ -46,7 +44,7 @@ def _fit_new(train: Pictures, validation: Pictures, job: Job) -> Fit:
     from modelcommons.workbench.fields.image.models import build
 
     options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options))
-    preprocess = measure(train)
+    preprocess = measured(train.pixels(spaced(len(train))))
     torch.manual_seed(job.seed)
     network = build(options, train.shape, len(train.labels))
     values = defaults(job.choice.name, len(train))
@@ -61,11 +59,11 @@ def _fit_open(train: Pictures, validation: Pictures, job: Job) -> Fit:
     import torch
 
     assert job.choice.folder is not None
-    preprocess = measure(train)
+    preprocess = measured(train.pixels(spaced(len(train))))
     torch.manual_seed(job.seed)  # the new head's weights
     network = open_network(job.choice.folder, train.labels)
     processor = read_processor(job.choice.folder)
-    inputs = processor_inputs(processor, train.shape)
+    inputs = processor_inputs(processor)
     trained = limited(network, job.training.method)
     values = open_defaults(job.training.method, len(train))
     fitted = _train(trained, train, validation, job, preprocess, inputs, values)
@@ -75,18 +73,6 @@ def _fit_open(train: Pictures, validation: Pictures, job: Job) -> Fit:
         merged.save_pretrained(job.folder)
         processor.save_pretrained(job.folder)
     return fitted
-
-
-def measure(train: Pictures) -> Preprocess:
-    """Shape of the pictures, and each channel's mean and standard deviation."""
-    some = np.arange(0, len(train), max(1, len(train) // MEASURED))
-    pictures = train.pixels(some) / 255.0
-    mean, std = pictures.mean((0, 1, 2)), pictures.std((0, 1, 2))
-    return Preprocess(train.shape, _rounded(mean), _rounded(np.maximum(std, 1 / 255)))
-
-
-def _rounded(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(round(float(value), 6) for value in values)
 
 
 def limited(network: nn.Module, method: str) -> nn.Module:

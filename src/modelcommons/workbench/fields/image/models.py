@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from modelcommons.formats.pixels import Shape
+from modelcommons.workbench.engine.cnn import Cnn, Residual, convolution
 from modelcommons.workbench.fields.image.architectures import CnnOptions, ResNetOptions
-from modelcommons.workbench.fields.image.pixels import Shape
 
 
 class Linear(nn.Module):
@@ -24,54 +22,6 @@ class Linear(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         logits: Tensor = self.head(x_BCHW.flatten(1))  # (B, labels)
-        return logits
-
-
-def convolution(inside: int, outside: int, size: int = 3, stride: int = 1, pool: bool = False) -> nn.Sequential:
-    """Convolution, halving where asked, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, size, stride, padding=size // 2, bias=False),
-        *([nn.MaxPool2d(2, ceil_mode=True)] if pool else []),
-        nn.BatchNorm2d(outside),
-        nn.ReLU(),
-    )
-
-
-class Residual(nn.Module):
-    """Adds what its layers make of the input to the input."""
-
-    def __init__(self, layers: nn.Module, skip: nn.Module | None = None) -> None:
-        super().__init__()
-        self.layers, self.skip = layers, skip or nn.Identity()
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        y_BCHW: Tensor = self.skip(x_BCHW) + self.layers(x_BCHW)
-        return y_BCHW
-
-
-class Cnn(nn.Module):
-    """A few stages that halve the picture, each with a residual convolution, then the maximum over all places.
-
-    Most of the work of a convolutional net on a processor is in its first, large pictures; they are halved after one
-    cheap layer.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], num_labels: int, widths: Sequence[int], dropout: float) -> None:
-        super().__init__()
-        side = min(shape[:2])
-        halve = side >= 14
-        stages: list[nn.Module] = [convolution(shape[2], widths[0], pool=halve)]
-        for inside, outside in itertools.pairwise(widths):
-            side = (side + 1) // 2 if halve else side
-            halve = side >= 8
-            stages += [convolution(inside, outside, pool=halve), Residual(convolution(outside, outside))]
-        self.stages = nn.Sequential(*stages)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[-1], num_labels)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        x_BCHW = self.stages(x_BCHW)
-        logits: Tensor = self.head(self.dropout(x_BCHW.amax((2, 3))))  # (B, labels)
         return logits
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,23 +11,25 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
-from modelcommons.formats.cache import cache_folder, replacing
-from modelcommons.formats.canonical import canonical
-from modelcommons.formats.digest import sha256
+from modelcommons.formats.pictures import (
+    IMAGE_NAMES,
+    LARGEST,
+    cells,
+    check_columns,
+    decoded,
+    find_column,
+    holds_pictures,
+    names_of,
+)
+from modelcommons.formats.pixels import Shape, native
 from modelcommons.formats.tables import IMAGE_SUFFIXES, Table, read_source
-from modelcommons.workbench.fields.image.pixels import GRAY_MODES, Shape, native, opened, pixels, upright_size
+from modelcommons.workbench.engine.augment import Change
 from modelcommons.workbench.task import BadRow, Column, Reading, Row, Source
 
-VERSION = 1  # of the decoded pictures in the cache
-IN_MEMORY = 16 * 2**20  # bytes; more decoded pictures than this are kept in the cache and memory-mapped
-LARGEST = 224  # pixels a side that `size: auto` chooses at most
 MOST_CLASSES = 10_000
 
-IMAGE_NAMES = ("image", "img", "picture", "photo", "pixels", "path", "file", "file_name", "filename", "image_path")
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "y", "fine_label")
 LABEL_KINDS = ("category", "integer", "text", "boolean")
-
-Change = Literal["flip", "crop", "cutout"]
 
 
 class Options(BaseModel):
@@ -127,14 +127,15 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     roles = find_roles(tables, columns)
     labels = _labels(tables, roles.label)
     tables = {split: table.refuse(table.codes(roles.label, labels) < 0, "no label") for split, table in tables.items()}
-    values = {split: _values(source, table, roles) for split, table in tables.items()}
-    decoded = _decoded(source, tables, values, roles, options)
+    values = {split: cells(source, table, roles.image, roles.by_path) for split, table in tables.items()}
+    about = None if roles.by_path else [source.sha256, roles.image, roles.label, options.size, options.color]
+    found = decoded(tables, values, options.size, options.color, about)
     parts: dict[str, Pictures] = {}
     for split, table in tables.items():
-        array, unreadable = decoded[split]
+        array, unreadable = found[split]
         broken = unreadable | _timeless(table, roles.time)
         good = np.array([index not in broken for index in range(len(table))], bool)
-        names = _names(table.ids(roles.id), values[split], good if roles.by_path else None)
+        names = names_of(table.ids(roles.id), values[split], good if roles.by_path else None)
         tables[split] = left = table.refuse(~good, lambda index, why=broken: why[index])  # type: ignore[misc]
         groups = [str(value) for value in left.column(roles.group).to_pylist()] if roles.group else None
         kept = [name for name, keep in zip(names, good.tolist(), strict=True) if keep]
@@ -147,13 +148,9 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
 def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> Roles:
     """The columns as the recipe names them; those not named are found by name and kind."""
     table = next(iter(tables.values()))
-    for role, name in columns.items():
-        if name not in table.columns:
-            raise DataError(
-                f"data.columns.{role}: there is no column '{name}'. The columns are {', '.join(table.columns)}."
-            )
-    image = columns.get("image") or _find(table, IMAGE_NAMES, lambda name: _holds_pictures(table, name))
-    label = columns.get("label") or _find(
+    check_columns(table, columns)
+    image = columns.get("image") or find_column(table, IMAGE_NAMES, lambda name: holds_pictures(table, name))
+    label = columns.get("label") or find_column(
         table,
         LABEL_NAMES,
         lambda name: name != image and table.kinds[name] in ("category", "integer", "text", "boolean"),
@@ -167,24 +164,6 @@ def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str]) -> Roles
     assert image is not None and label is not None
     by_path = table.kinds[image] == "text"
     return Roles(image, label, columns.get("id"), columns.get("group"), columns.get("time"), by_path)
-
-
-def _find(table: Table, names: Sequence[str], fits: Callable[[str], bool]) -> str | None:
-    """The first column of a usual name that fits, else the only one that does."""
-    lower = {name.lower(): name for name in table.columns}
-    usual = [lower[name] for name in names if name in lower and fits(lower[name])]
-    return next(iter(usual), None) or next(iter(_only([name for name in table.columns if fits(name)])), None)
-
-
-def _only(found: list[str]) -> list[str]:
-    return found if len(found) == 1 else []
-
-
-def _holds_pictures(table: Table, name: str) -> bool:
-    if table.kinds[name] != "text":
-        return table.kinds[name] in ("image", "bytes")
-    first = table.row(0, [name])[name] if len(table) else None
-    return isinstance(first, str) and first.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _labels(tables: Mapping[str, Table], column: str) -> tuple[str, ...]:
@@ -208,132 +187,6 @@ def _timeless(table: Table, column: str | None) -> dict[int, str]:
     if column is None:
         return {}
     return {int(index): f"no time in column '{column}'" for index in np.flatnonzero(np.isnan(table.moments(column)))}
-
-
-def _values(source: Source, table: Table, roles: Roles) -> Callable[[int], bytes | Path]:
-    """How to get at the picture of a row: its bytes, or the path of its file.
-
-    Raises (when called):
-        DataError: there is nothing, or the path leads out of the source's folder.
-    """
-
-    def value(index: int) -> bytes | Path:
-        found = table.row(index, [roles.image])[roles.image]
-        if found is None:
-            raise DataError("expected a picture, got nothing")
-        if not roles.by_path:
-            return bytes(found)
-        folder = (source.folder / table.where(index).rpartition(":")[0]).parent
-        path = Path(folder, str(found)).resolve()
-        if not path.is_relative_to(source.folder.resolve()):
-            raise DataError(f"expected a path inside the data's folder, got {found}")
-        return path
-
-    return value
-
-
-def _names(ids: Iterable[str], value: Callable[[int], bytes | Path], by_path: np.ndarray | None) -> list[str]:
-    """Row ids. Files that a table only points to are not in the data's digest, so their digest goes into the id."""
-    names = list(ids)
-    for index in np.flatnonzero(by_path).tolist() if by_path is not None else ():
-        path = value(index)
-        assert isinstance(path, Path)
-        names[index] += f"#{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    return names
-
-
-# --- decoding -------------------------------------------------------------------------------------------------------
-
-Decoded = tuple[np.ndarray, dict[int, str]]  # pixels of all rows (zeros where broken), and why rows are broken
-
-
-def _decoded(
-    source: Source,
-    tables: Mapping[str, Table],
-    values: Mapping[str, Callable[[int], bytes | Path]],
-    roles: Roles,
-    options: Options,
-) -> dict[str, Decoded]:
-    """The pictures of every part, from the cache when they were decoded before."""
-    key = sha256(canonical([VERSION, source.sha256, roles.image, roles.label, options.size, options.color]))[:32]
-    stored = {} if roles.by_path else {split: _stored(key, split) for split in tables}
-    if stored and all(stored.values()):
-        return {split: found for split, found in stored.items() if found}
-    shape = _shape(tables, values, options)
-    num_bytes = sum(len(table) for table in tables.values()) * shape.height * shape.width * shape.channels
-    keep = num_bytes > IN_MEMORY and not roles.by_path
-    return {
-        split: _store(key, split, len(table), values[split], shape)
-        if keep
-        else _decode(np.zeros((len(table), *shape.dimensions), np.uint8), values[split], shape)
-        for split, table in tables.items()
-    }
-
-
-def _shape(tables: Mapping[str, Table], values: Mapping[str, Callable[[int], bytes | Path]], options: Options) -> Shape:
-    """The one shape of all pictures, from their headers."""
-    sizes: dict[tuple[int, int], int] = {}
-    gray, why = True, "there is none"
-    for split, table in tables.items():
-        for index in range(len(table)):
-            try:
-                picture = opened(values[split](index))
-                size = upright_size(picture)
-            except DataError as error:
-                why = f"{table.where(index)}: {error}"
-                continue
-            sizes[size] = sizes.get(size, 0) + 1
-            gray = gray and picture.mode in GRAY_MODES
-    if not sizes:
-        raise DataError(f"None of the pictures can be read; {why}. Get them again.")
-    height, width = (options.size, options.size) if options.size != "auto" else _common(sizes)
-    channels = 1 if options.color == "gray" or (options.color == "auto" and gray) else 3
-    return Shape(height, width, channels)
-
-
-def _common(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:
-    """The size all pictures have; else a square of their median side, in eights; never above `LARGEST`."""
-    if len(sizes) == 1 and max(next(iter(sizes))) <= LARGEST:
-        return next(iter(sizes))
-    sides = np.repeat([min(size) for size in sizes], list(sizes.values()))
-    side = min(LARGEST, max(8, round(float(np.median(sides)) / 8) * 8))
-    return side, side
-
-
-def _decode(out: np.ndarray, value: Callable[[int], bytes | Path], shape: Shape) -> Decoded:
-    broken: dict[int, str] = {}
-    for index in range(len(out)):
-        try:
-            out[index] = pixels(value(index), shape)
-        except DataError as error:
-            broken[index] = str(error)
-    return out, broken
-
-
-def _paths(key: str, split: str) -> tuple[Path, Path]:
-    folder = cache_folder("pictures")
-    return folder / f"{key}-{split}.npy", folder / f"{key}-{split}.json"
-
-
-def _store(key: str, split: str, num_rows: int, value: Callable[[int], bytes | Path], shape: Shape) -> Decoded:
-    """Decodes into a file in the cache, row by row, and maps it; the list of broken rows is written last."""
-    array, listing = _paths(key, split)
-    with replacing(array) as part:
-        out = np.lib.format.open_memmap(part, "w+", np.uint8, (num_rows, *shape.dimensions))
-        _, broken = _decode(out, value, shape)
-        out.flush()
-        del out
-    with replacing(listing) as part:
-        part.write_text(json.dumps(broken), encoding="utf-8")
-    return np.load(array, mmap_mode="r"), broken
-
-
-def _stored(key: str, split: str) -> Decoded | None:
-    array, listing = _paths(key, split)
-    if not (array.is_file() and listing.is_file()):
-        return None
-    broken = json.loads(listing.read_text(encoding="utf-8"))
-    return np.load(array, mmap_mode="r"), {int(index): why for index, why in broken.items()}
 
 
 # --- the report -----------------------------------------------------------------------------------------------------

@@ -16,13 +16,12 @@ from pydantic import ValidationError
 from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, labels, read_config
 from modelcommons.workbench.engine.classification import Answer, answers
+from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokenizer
 from modelcommons.workbench.fields.text.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.text.encoders import (
-    TOKENIZER,
     BagEncoder,
     Encoder,
     open_encoder,
-    open_tokenizer,
     own_encoder,
 )
 from modelcommons.workbench.fields.text.ngrams import grams
@@ -33,12 +32,6 @@ if TYPE_CHECKING:
 
 BATCH = 64  # texts answered at a time, of like length
 LONGEST = 8192  # tokens; more in a config is a mistake or an attack
-
-# every file that a tokenizer of the transformers library may be read from
-TOKENIZER_FILES = (
-    TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
-    "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-)  # fmt: skip
 
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # inputs by name -> logits (B, labels)
 

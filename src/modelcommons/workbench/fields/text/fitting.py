@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelcommons.formats.model_folder import WEIGHTS, id2label, read_config, write_config
+from modelcommons.workbench.engine.tokenizer import TOKENIZER, learn_tokenizer, open_tokenizer
 from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.text.architectures import ARCHITECTURES, defaults, open_defaults
 from modelcommons.workbench.fields.text.classifier import logits_of, max_length, open_network
 from modelcommons.workbench.fields.text.encoders import (
     BagEncoder,
     Encoder,
-    learn_tokenizer,
     open_encoder,
-    open_tokenizer,
     own_encoder,
 )
 from modelcommons.workbench.fields.text.ngrams import grams, rarity
@@ -88,7 +87,7 @@ def _new_encoder(name: str, options: Mapping[str, Any], texts: Sequence[str], jo
     if name == "bag":
         read = grams(options)
         return BagEncoder(read, rarity([read.of(text) for text in texts], read.buckets)), 1
-    learn_tokenizer(texts, options["vocabulary"], job.folder / "tokenizer.json")
+    learn_tokenizer(texts, options["vocabulary"], job.folder / TOKENIZER)
     length = _length(own_encoder(job.folder, MOST_TOKENS), texts, job, MOST_TOKENS)
     return own_encoder(job.folder, length), length
 

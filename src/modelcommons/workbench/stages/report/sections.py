@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from modelcommons.formats import card
 from modelcommons.formats.licence import Decision
 from modelcommons.formats.receipt import Interval, Receipt, Result
 from modelcommons.workbench.engine.scoring import Score
@@ -308,7 +309,8 @@ def _use(facts: Facts, w: Words) -> Iterator[Block]:
     yield Code(f'import modelcommons as mc\n\nmodel = mc.load("{facts.address}")\nmodel.predict(...)', "python")
     if facts.has_transformers:
         yield Text(w["use_transformers"])
-        call = f'pipeline("{facts.recipe.task}", model="{facts.address}")'
+        tag = card.PIPELINE_TAGS.get(facts.recipe.task, facts.recipe.task)
+        call = f'pipeline("{tag}", model="{facts.address}")'
         yield Code(f"from transformers import pipeline\n\nmodel = {call}\nmodel(...)", "python")
 
 

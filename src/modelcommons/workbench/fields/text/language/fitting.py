@@ -10,8 +10,8 @@ import numpy as np
 
 from modelcommons.errors import DataError
 from modelcommons.formats.model_folder import WEIGHTS, read_config, write_config
+from modelcommons.workbench.engine.tokenizer import open_tokenizer
 from modelcommons.workbench.engine.training import Defaults, Fit
-from modelcommons.workbench.fields.text.encoders import open_tokenizer
 from modelcommons.workbench.fields.text.language import tokens as kinds
 from modelcommons.workbench.fields.text.language.architectures import ARCHITECTURES as ARCHITECTURES
 from modelcommons.workbench.fields.text.language.architectures import CONTEXT, defaults, open_defaults

@@ -16,8 +16,7 @@ from pydantic import ValidationError
 
 from modelcommons.errors import DataError, FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, read_config
-from modelcommons.workbench.fields.text.classifier import TOKENIZER_FILES
-from modelcommons.workbench.fields.text.encoders import open_tokenizer
+from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokenizer
 from modelcommons.workbench.fields.text.language import tokens as kinds
 from modelcommons.workbench.fields.text.language.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.text.language.passages import LONGEST_CONTEXT, Passage, Prompt

@@ -79,7 +79,7 @@ def pixels(value: Any, shape: Shape) -> np.ndarray:
         picture = ImageOps.exif_transpose(picture)
         picture = picture.convert("L" if shape.channels == 1 else "RGB")
     except BROKEN as error:
-        raise _not_whole(error) from None
+        raise not_whole(error) from None
     if picture.size != (shape.width, shape.height):
         picture = picture.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
     return np.asarray(picture, np.uint8).reshape(shape.dimensions)
@@ -101,7 +101,7 @@ def upright_size(picture: Image) -> tuple[int, int]:
     try:
         turned = _may_be_turned(picture) and picture.getexif().get(0x0112, 1) >= 5  # 5 to 8 swap height and width
     except BROKEN as error:  # in a PNG file it may stand after the pixels
-        raise _not_whole(error) from None
+        raise not_whole(error) from None
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
@@ -113,7 +113,7 @@ def _may_be_turned(picture: Image) -> bool:
     return any(chunk in file.getvalue() for chunk in SAYING)
 
 
-def _not_whole(error: Exception) -> DataError:
+def not_whole(error: Exception) -> DataError:
     return DataError(f"expected a whole picture, got one that is cut off or corrupt ({error})")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-from modelcommons.workbench.fields.image.rows import Change
+Change = Literal["flip", "crop", "cutout"]
 
 
 def augment(pixels: np.ndarray, changes: tuple[Change, ...], fill: np.ndarray, rng: np.random.Generator) -> np.ndarray:

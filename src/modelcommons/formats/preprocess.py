@@ -1,0 +1,70 @@
+"""preprocess: from a picture in bytes to a network's input, as a model's config says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelcommons.errors import FormatError
+from modelcommons.formats.model_folder import MODEL_TYPE
+from modelcommons.formats.pixels import Shape
+
+LARGEST_SIDE = 2048  # pixels; more in a config is a mistake or an attack
+MEASURED = 10_000  # pictures that mean and deviation are taken from
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """From a picture in bytes to a network's input."""
+
+    shape: Shape
+    mean: tuple[float, ...]  # of each channel over the training pictures, 0 to 1
+    std: tuple[float, ...]
+
+    def inputs(self, pictures: np.ndarray) -> np.ndarray:
+        """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), in the same layout."""
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return np.asarray(((pictures.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
+
+    @property
+    def fill(self) -> np.ndarray:
+        """The mean colour, uint8 (channels,): what stands where nothing is known."""
+        return np.round(np.array(self.mean) * 255).astype(np.uint8)
+
+
+def spaced(num_rows: int) -> np.ndarray:
+    """Indices of the rows, evenly spaced, whose pictures are measured."""
+    return np.arange(0, num_rows, max(1, num_rows // MEASURED))
+
+
+def measured(pictures: np.ndarray) -> Preprocess:
+    """Shape of the pictures, uint8 (rows, height, width, channels), and each channel's mean and standard deviation."""
+    shares = pictures / 255.0
+    mean, std = shares.mean((0, 1, 2)), shares.std((0, 1, 2))
+    return Preprocess(Shape(*pictures.shape[1:]), _rounded(mean), _rounded(np.maximum(std, 1 / 255)))
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(value), 6) for value in values)
+
+
+def read_preprocess(config: dict[str, Any], folder: Path) -> Preprocess:
+    """As the config says; for a model that was not made here, pictures as large as its network takes them.
+
+    Raises:
+        FormatError: it says something else than was written.
+    """
+    side = config.get("image_size", 224)
+    plain = {"shape": {"height": side, "width": side, "channels": 3}, "mean": [0.5] * 3, "std": [0.5] * 3}
+    try:
+        found = config["preprocess"] if config["model_type"] == MODEL_TYPE else config.get("preprocess", plain)
+        shape = Shape(**{name: int(size) for name, size in found["shape"].items()})
+        mean, std = (tuple(float(value) for value in found[name]) for name in ("mean", "std"))
+        assert max(shape.dimensions) <= LARGEST_SIDE and min(shape.dimensions) > 0 and shape.channels in (1, 3)
+        assert len(mean) == len(std) == shape.channels
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise FormatError(f"{folder / 'config.json'}: `preprocess` is not as it was written ({error}).") from error
+    return Preprocess(shape, mean, std)

@@ -1,0 +1,1 @@
+"""multimodal: pictures and texts that belong together."""
