@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import modelcommons as mc
 from modelcommons.errors import DataError, FormatError
 from modelcommons.workbench.engine.statistics import bootstrap
+from modelcommons.workbench.engine.tokenizer import learn_tokenizer
 from modelcommons.workbench.engine.training import Training
-from modelcommons.workbench.fields.text.encoders import learn_tokenizer
 from modelcommons.workbench.fields.text.question_answering import TASK
 from modelcommons.workbench.fields.text.spans import metrics, rules
 from modelcommons.workbench.fields.text.spans.kinds import kind_of

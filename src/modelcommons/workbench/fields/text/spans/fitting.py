@@ -10,8 +10,8 @@ import numpy as np
 
 from modelcommons.errors import DataError
 from modelcommons.formats.model_folder import WEIGHTS, read_config, write_config
+from modelcommons.workbench.engine.tokenizer import TOKENIZER, learn_tokenizer, open_tokenizer, read_tokenizer
 from modelcommons.workbench.engine.training import Defaults, Fit
-from modelcommons.workbench.fields.text.encoders import TOKENIZER, learn_tokenizer, open_tokenizer
 from modelcommons.workbench.fields.text.fitting import head_pace
 from modelcommons.workbench.fields.text.spans.architectures import (
     ARCHITECTURES,
@@ -38,7 +38,6 @@ from modelcommons.workbench.fields.text.spans.windows import (
     OwnEncoder,
     Size,
     Window,
-    own_tokenizer,
 )
 from modelcommons.workbench.task import Job, Row, Rows
 
@@ -115,7 +114,7 @@ def _fit_new(train: Rows, validation: Rows, job: Job) -> Fit:
     size = _size(job.options, LENGTH)
     examples = Examples(train, OwnEncoder(job.folder, rare, size))
     torch.manual_seed(job.seed)
-    network = build(name, options, own_tokenizer(job.folder).get_vocab_size(), size.length)
+    network = build(name, options, read_tokenizer(job.folder).get_vocab_size(), size.length)
     network.rarity.copy_(torch.from_numpy(rare))  # type: ignore[operator]
     preprocess = _preprocess(train, examples, size, job.options)
     fitted = _train(network, examples, validation, preprocess, job, defaults(name, len(examples.windows)), PACE)

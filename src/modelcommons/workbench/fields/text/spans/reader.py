@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, read_config
-from modelcommons.workbench.fields.text.classifier import LONGEST, TOKENIZER_FILES
-from modelcommons.workbench.fields.text.encoders import open_tokenizer
+from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokenizer, read_tokenizer
+from modelcommons.workbench.fields.text.classifier import LONGEST
 from modelcommons.workbench.fields.text.spans.architectures import ARCHITECTURES, LENGTH, LONGEST_ANSWER
 from modelcommons.workbench.fields.text.spans.overlap import stretch
 from modelcommons.workbench.fields.text.spans.questions import Asked
@@ -30,7 +30,6 @@ from modelcommons.workbench.fields.text.spans.windows import (
     Window,
     best,
     log_probability,
-    own_tokenizer,
 )
 from modelcommons.workbench.task import Answer, Row
 
@@ -165,7 +164,7 @@ def _own_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
 
     try:
         options = ARCHITECTURES[config["architecture"]].model_validate(config["options"])
-        size, length = own_tokenizer(folder).get_vocab_size(), read_preprocess(config, folder).max_length
+        size, length = read_tokenizer(folder).get_vocab_size(), read_preprocess(config, folder).max_length
         network = build(config["architecture"], options.model_dump(), size, length)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (KeyError, ValidationError, RuntimeError) as error:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from modelcommons.errors import FormatError
-from modelcommons.workbench.fields.text.encoders import TOKENIZER
+from modelcommons.workbench.engine.tokenizer import read_tokenizer
 from modelcommons.workbench.fields.text.spans.overlap import FEATURES, Words, features
 from modelcommons.workbench.fields.text.spans.questions import Asked
 
@@ -62,7 +62,7 @@ class OwnEncoder:
     """
 
     def __init__(self, folder: Path, rare: np.ndarray, size: Size) -> None:
-        self._tokenizer = own_tokenizer(folder)
+        self._tokenizer = read_tokenizer(folder)
         self._rare, self._size = rare, size
 
     def windows(self, asked: Asked) -> list[Window]:
@@ -132,21 +132,6 @@ class OpenEncoder:
         pad = self._tokenizer.pad_token_id
         made = padded(windows, 0 if pad is None else pad)
         return made if self._typed else {name: made[name] for name in ("input_ids", "attention_mask")}
-
-
-def own_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder; it has a token for every character of the training texts, so it may be larger than
-    the recipe asked for.
-
-    Raises:
-        FormatError: it is damaged.
-    """
-    from tokenizers import Tokenizer
-
-    try:
-        return Tokenizer.from_file(str(folder / TOKENIZER))
-    except Exception as error:  # the library raises Exception itself
-        raise FormatError(f"{folder / TOKENIZER} is damaged or no tokenizer ({error!s:.200}). Get it again.") from error
 
 
 def cut(count: int, room: int, stride: int) -> list[tuple[int, int]]:
