@@ -28,6 +28,7 @@ SHARED = {
     "breast-cancer": "breast_cancer",
     "brent": "finance_series",
     "chinese-poem-genre": "chinese_poem_genre",
+    "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
@@ -36,6 +37,7 @@ SHARED = {
     "nuclei-dsb2018": "nuclei_dsb2018",
     "sms-spam": "sms_spam",
     "tiny-shakespeare": "tiny_shakespeare",
+    "xquad-en": "xquad",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
 CALLED = {"nuclei-dsb2018": "nuclei"}  # recipes of another name than their protocol's

@@ -18,6 +18,7 @@ TASKS: dict[str, str] = {
     "image-classification": "image.classification",
     "image-segmentation": "image.segmentation",
     "image-text-matching": "multimodal.matching",
+    "question-answering": "text.question_answering",
     "recommendation": "recommendation.recommendation",
     "tabular-classification": "tabular.classification",
     "tabular-regression": "tabular.regression",

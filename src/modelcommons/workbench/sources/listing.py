@@ -17,7 +17,7 @@ from modelcommons.workbench.task import SourceFile
 # was made of the CSV beside it, and a table beside pictures or recordings describes them.
 LOOSE = IMAGE_SUFFIXES + AUDIO_SUFFIXES  # a file is a row
 FAMILIES: tuple[tuple[str, ...], ...] = (
-    (".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES, AUDIO_SUFFIXES,
+    (".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES, AUDIO_SUFFIXES, (".json",),
 )  # fmt: skip
 DATA_SUFFIXES = tuple(suffix for family in FAMILIES for suffix in family)
 
@@ -31,6 +31,9 @@ WORDS = {word: split for split, words in SPLITS.items() for word in words}
 
 # folders of pictures and of what belongs to them (masks), file by file: a folder below them is no class
 PAIRED = ("images", "masks")
+
+# JSON that tells of a data set or a model and is none of its rows
+ABOUT = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json", "metadata.json")
 
 # tables beside the data that say what its rows name: features of items and of users
 BESIDE = ("items", "users")
@@ -48,7 +51,7 @@ def choose(paths: Iterable[str], front: Mapping[str, Any] | None = None) -> Chos
         front: front matter of the README.md beside them; its `configs` rule where there are any, as in `datasets`.
     """
     seen = sorted(path for path in paths if all(SEEN.match(part) for part in path.split("/")))
-    data = [path for path in seen if path.lower().endswith(DATA_SUFFIXES)]
+    data = [path for path in seen if path.lower().endswith(DATA_SUFFIXES) and not path.lower().endswith(ABOUT)]
     configured = _configured(data, (front or {}).get("configs"))
     if configured:
         return configured
