@@ -28,16 +28,20 @@ SHARED = {
     "breast-cancer": "breast_cancer",
     "brent": "finance_series",
     "chinese-poem-genre": "chinese_poem_genre",
+    "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
     "noto-emoji": "noto_emoji",
     "fsdd-strings": "fsdd_strings",
     "movietweetings": "movietweetings_100k",
+    "nuclei-dsb2018": "nuclei_dsb2018",
     "sms-spam": "sms_spam",
     "tiny-shakespeare": "tiny_shakespeare",
+    "xquad-en": "xquad",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
+CALLED = {"nuclei-dsb2018": "nuclei"}  # recipes of another name than their protocol's
 
 
 def recipe_of(protocol: str, *overrides: str) -> Recipe:
@@ -47,7 +51,7 @@ def recipe_of(protocol: str, *overrides: str) -> Recipe:
         stem, horizon = stem.rsplit("-", 1)
         overrides = (f"data.options.horizon={horizon}", *overrides)
     checks = ("data.checks=[]", f"evaluate.protocol={protocol}")
-    return load(RECIPES / f"{stem}.yaml", [*checks, *overrides], {"MINILM": "unused"})
+    return load(RECIPES / f"{CALLED.get(stem, stem)}.yaml", [*checks, *overrides], {"MINILM": "unused"})
 
 
 def ruler(recipe: Recipe, folder: Path) -> Ruler:

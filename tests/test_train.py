@@ -198,6 +198,20 @@ def test_a_budget_that_steps_outgrow_still_ends_in_time(problem: Problem, clock:
     assert (fit.stopped, fit.steps, fit.seconds) == ("budget", 12, 66.0)  # the step that was begun is finished
 
 
+def test_neither_a_slow_first_step_nor_many_scorings_spoil_the_budget(problem: Problem, clock: Clock) -> None:
+    """The first step takes 20 s, the others one, a scoring after each epoch of 3 steps two: 59 steps fit."""
+
+    def scores() -> Iterator[float]:
+        while True:
+            clock.now += 2.0
+            yield 1 / clock.now
+
+    problem.each = lambda number: setattr(clock, "now", clock.now + (20.0 if number == 1 else 1.0))
+    problem.scores = scores()
+    fit = problem.train(problem.network(), batch_size=16, epochs=1000, seconds=120.0)
+    assert (fit.stopped, fit.steps, fit.seconds) == ("budget", 59, 120.0)
+
+
 def test_a_budget_larger_than_needed_changes_nothing(problem: Problem, clock: Clock) -> None:
     problem.each = lambda number: setattr(clock, "now", clock.now + 1.0)
     one, other = problem.network(), problem.network()

@@ -37,6 +37,8 @@ from modelcommons.hub.app import assemble
 from modelcommons.hub.settings import load
 
 WRITERS = 3
+WRITING = threading.Event()  # while it is set they go on
+WRITING.set()
 KILLED_AT = ("write", "pwrite64", "fsync", "rename", "openat")  # calls that never stop coming
 LARGE_B = (1, 400_000)  # bytes
 KNOWN = 5  # commits of each client that are downloaded again although they were there after an earlier cut
@@ -68,6 +70,7 @@ class Writer(threading.Thread):
                 _ok(client.post("/api/repos/create", json={"name": self.repo, "type": "model"}))
                 number = 0
                 while not self.stopping.is_set():
+                    WRITING.wait()
                     number += 1
                     self._write(client, draw, number)
         except Exception as error:  # of a thread; the main one raises it
@@ -127,8 +130,12 @@ class Cutter:
             told = {writer.repo: list(writer.told) for writer in writers}
         finally:
             os.kill(server, signal.SIGCONT)
-        with disks.both(self.work, "cut", copies) as folder:
-            self.look(folder, told, f"cut {number}")
+        WRITING.clear()  # so that the disks do not fill up while we look
+        try:
+            with disks.both(self.work, "cut", copies) as folder:
+                self.look(folder, told, f"cut {number}")
+        finally:
+            WRITING.set()
 
     def _examine(self, folder: Path, told: dict[str, list[tuple[str, str, str]]]) -> list[str]:
         """All commits are asked for, fsck reads all bytes; what is new is downloaded, and some of the rest."""

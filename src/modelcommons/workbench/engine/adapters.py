@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -13,26 +13,32 @@ from torch import nn
 RANK = 8  # of low-rank adapters
 
 
-def limited(network: nn.Module, method: Literal["full", "head", "lora"]) -> nn.Module:
+def limited(network: nn.Module, method: Literal["full", "head", "lora"], head: Sequence[str] = ()) -> nn.Module:
     """The open model with only those weights free that the method trains.
 
     lora: low-rank adapters beside every linear layer (in a model that has none but its head: every convolution), and
     the head. Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), through peft.
+
+    Args:
+        head: names of the modules that it is; where none are named, the last linear layer.
     """
     if method == "full":
         return network
     layers = {name: module for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))}
-    head = [name for name, module in layers.items() if isinstance(module, nn.Linear)][-1]
+    heads = list(head) or [[name for name, module in layers.items() if isinstance(module, nn.Linear)][-1]]
     if method == "head":
         network.requires_grad_(False)
-        layers[head].requires_grad_(True)
+        for name in heads:
+            network.get_submodule(name).requires_grad_(True)
         return network
     from peft import LoraConfig, get_peft_model
 
-    linear = [name for name, module in layers.items() if isinstance(module, nn.Linear) and name != head]
-    targets = linear or [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
-    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, modules_to_save=[head])
-    return get_peft_model(network, config)
+    body = {name: layer for name, layer in layers.items() if not f"{name}.".startswith(tuple(f"{h}." for h in heads))}
+    linear = [name for name, layer in body.items() if isinstance(layer, nn.Linear)]
+    targets = linear or [name for name, layer in body.items() if isinstance(layer, nn.Conv2d)]
+    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, modules_to_save=heads)
+    with quiet():
+        return get_peft_model(network, config)
 
 
 def merged(network: Any, method: Literal["full", "head", "lora"]) -> Any:

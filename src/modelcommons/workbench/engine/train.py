@@ -121,6 +121,7 @@ def train(
     saved = time.monotonic()
     started = saved - state.seconds
     stopped: Literal["done", "budget", "patience"] = "done"
+    taken: list[float] = []  # seconds of the first steps of this process
 
     def save() -> None:
         state.seconds = time.monotonic() - started
@@ -135,9 +136,11 @@ def train(
             first = state.step % plan.steps_per_epoch * plan.accumulate
 
             # one step
+            begun = time.monotonic()
             value = _step(
                 network, batches[epoch][first : first + plan.accumulate], batch, loss, optimizers, plan, state, layout
             )
+            taken += [time.monotonic() - begun] * (len(taken) <= MEASURED)
             if kept is not network:
                 _average(kept, network, min(average or 0.0, (1 + state.step) / (10 + state.step)))
             state.step += 1
@@ -146,8 +149,9 @@ def train(
             _show(progress, plan, state, goal, spent, seconds)
 
             # once: turn the budget into a number of steps, so that the learning rate decays inside it
-            if seconds is not None and not state.measured and state.step > MEASURED:
-                goal = _afford(state, plan, goal, spent, seconds, lambda: _score(kept, score, plan))
+            if seconds is not None and not state.measured and len(taken) > MEASURED:
+                left, each = seconds - spent, sum(taken[1:]) / MEASURED
+                goal = _afford(state, plan, goal, left, each, lambda: _score(kept, score, plan))
             out_of_budget = seconds is not None and spent >= seconds
 
             # once in a while: score the validation rows, keep the best weights
@@ -260,15 +264,18 @@ def _average(kept: nn.Module, network: nn.Module, decay: float) -> None:
             mine.copy_(theirs)
 
 
-def _afford(state: State, plan: Plan, goal: int, spent: float, seconds: float, score: Callable[[], float]) -> int:
-    """Steps that the budget pays for, by what the first ones and one scoring took; never more than were asked for."""
+def _afford(state: State, plan: Plan, goal: int, left: float, step_seconds: float, score: Callable[[], float]) -> int:
+    """Steps that the seconds left pay for, with one scoring now; never more than were asked for.
+
+    There are `SCORINGS` to come, or one for each epoch, and one at the end, where those are more.
+    """
     begun = time.monotonic()
     score()
     scoring = time.monotonic() - begun
-    step_seconds = spent / state.step
-    left = seconds - spent - scoring * (1 + SCORINGS)
+    few = (left - scoring * (1 + SCORINGS)) / step_seconds
+    many = (left - 2 * scoring) / (step_seconds + scoring / plan.steps_per_epoch)
     state.measured = True
-    state.total = max(state.step + 1, min(state.total, state.step + int(left / step_seconds)))
+    state.total = max(state.step + 1, min(state.total, state.step + int(min(few, many))))
     return min(goal, state.total)
 
 

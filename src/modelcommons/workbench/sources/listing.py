@@ -17,7 +17,7 @@ from modelcommons.workbench.task import SourceFile
 # was made of the CSV beside it, and a table beside pictures or recordings describes them.
 LOOSE = IMAGE_SUFFIXES + AUDIO_SUFFIXES  # a file is a row
 FAMILIES: tuple[tuple[str, ...], ...] = (
-    (".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES, AUDIO_SUFFIXES,
+    (".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES, AUDIO_SUFFIXES, (".json",),
 )  # fmt: skip
 DATA_SUFFIXES = tuple(suffix for family in FAMILIES for suffix in family)
 
@@ -28,6 +28,12 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 WORDS = {word: split for split, words in SPLITS.items() for word in words}
+
+# folders of pictures and of what belongs to them (masks), file by file: a folder below them is no class
+PAIRED = ("images", "masks")
+
+# JSON that tells of a data set or a model and is none of its rows
+ABOUT = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json", "metadata.json")
 
 # tables beside the data that say what its rows name: features of items and of users
 BESIDE = ("items", "users")
@@ -45,7 +51,7 @@ def choose(paths: Iterable[str], front: Mapping[str, Any] | None = None) -> Chos
         front: front matter of the README.md beside them; its `configs` rule where there are any, as in `datasets`.
     """
     seen = sorted(path for path in paths if all(SEEN.match(part) for part in path.split("/")))
-    data = [path for path in seen if path.lower().endswith(DATA_SUFFIXES)]
+    data = [path for path in seen if path.lower().endswith(DATA_SUFFIXES) and not path.lower().endswith(ABOUT)]
     configured = _configured(data, (front or {}).get("configs"))
     if configured:
         return configured
@@ -66,12 +72,14 @@ def split_of(path: str) -> str | None:
     """train, validation or test, where a name says so: the file's own first, then its folders from the inside out.
 
     `beside` for a table that is called as `BESIDE` has it. The own name of a picture or recording, and the folder that
-    is its class, say nothing.
+    is its class, say nothing; below `images` and `masks` a folder is no class.
     """
     parts = path.lower().split("/")
     if parts[-1].rsplit(".", 1)[0] in BESIDE and not path.lower().endswith(LOOSE):
         return "beside"
-    names = parts[:-2] if path.lower().endswith(LOOSE) else parts
+    names = parts
+    if path.lower().endswith(LOOSE):
+        names = parts[:-1] if any(name in PAIRED for name in parts[:-1]) else parts[:-2]
     for name in reversed(names):
         found = [WORDS[word] for word in re.split(r"[^a-z]+", name) if word in WORDS]
         if found:

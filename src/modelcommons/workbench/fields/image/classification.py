@@ -65,10 +65,7 @@ class Classification:
         return row.y
 
     def content(self, row: Row) -> bytes:
-        """The decoded picture as a portable any-map, so that two files of the same pixels are the same."""
-        height, width, channels = row.x.shape
-        header = f"P{5 if channels == 1 else 6} {width} {height} 255\n"
-        return header.encode() + bytes(row.x.tobytes())
+        return reading.anymap(row.x)
 
     def label(self, row: Row) -> str:
         return str(row.y)
@@ -127,7 +124,9 @@ class Classification:
         from modelcommons.workbench.fields.image.classifier import example, load, logits_only
 
         model = load(folder)
-        export(logits_only(model), {"pixel_values": example(model)}, ["logits"], {"pixel_values": {0: "batch"}}, out)
+        assert model.network is not None
+        inputs = {"pixel_values": example(model)}
+        export(logits_only(model.network), inputs, ["logits"], {"pixel_values": {0: "batch"}}, out)
 
     def calibration(self, folder: Path, rows: Rows) -> Iterator[dict[str, np.ndarray]]:
         from modelcommons.workbench.fields.image.classifier import load

@@ -208,11 +208,9 @@ def example(model: Classifier) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(model.inputs(pictures)))
 
 
-def logits_only(model: Classifier) -> nn.Module:
+def logits_only(network: nn.Module) -> nn.Module:
     """The network with its logits as its one output."""
     from torch import nn
-
-    assert model.network is not None
 
     class Logits(nn.Module):
         def __init__(self, network: nn.Module) -> None:
@@ -223,4 +221,4 @@ def logits_only(model: Classifier) -> nn.Module:
             logits: Tensor = logits_of(self.network(pixel_values))
             return logits
 
-    return Logits(model.network).eval()
+    return Logits(network).eval()

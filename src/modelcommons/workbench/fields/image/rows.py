@@ -133,7 +133,7 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     parts: dict[str, Pictures] = {}
     for split, table in tables.items():
         array, unreadable = found[split]
-        broken = unreadable | _timeless(table, roles.time)
+        broken = unreadable | timeless(table, roles.time)
         good = np.array([index not in broken for index in range(len(table))], bool)
         names = names_of(table.ids(roles.id), values[split], good if roles.by_path else None)
         tables[split] = left = table.refuse(~good, lambda index, why=broken: why[index])  # type: ignore[misc]
@@ -182,7 +182,7 @@ def _labels(tables: Mapping[str, Table], column: str) -> tuple[str, ...]:
     return labels
 
 
-def _timeless(table: Table, column: str | None) -> dict[int, str]:
+def timeless(table: Table, column: str | None) -> dict[int, str]:
     """Rows without a time, where one is asked for: index -> why they cannot be used."""
     if column is None:
         return {}
@@ -220,6 +220,13 @@ def _columns(
             case _:
                 named = {roles.time: "time", roles.group: "group", roles.id: "id"}
                 yield Column(name, next(iter(tables.values())).kinds[name], named.get(name, "unused"), missing)
+
+
+def anymap(picture: np.ndarray) -> bytes:
+    """The decoded picture as a portable any-map, so that two files of the same pixels are the same."""
+    height, width, channels = picture.shape
+    header = f"P{5 if channels == 1 else 6} {width} {height} 255\n"
+    return header.encode() + bytes(picture.tobytes())
 
 
 def read_input(value: Any) -> list[Row]:

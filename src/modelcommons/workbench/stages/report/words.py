@@ -337,6 +337,7 @@ PHRASES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"the recipe asks for no examples", "配方不要求解释"),
         (r"the recipe asks for no export", "配方不要求导出"),
         (r"\bmajority class\b", "多数类"),
+        (r"\bbest sentence\b", "最佳句子"),
         (r"\bseasonal naive\b", "季节性朴素预测"),
         (r" by hash of the id\b", "按 id 的哈希"),
         (r" by hash of the group\b", "按组的哈希"),

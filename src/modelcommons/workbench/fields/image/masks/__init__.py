@@ -1,0 +1,1 @@
+"""pictures with a class for every pixel: what image-segmentation is made of."""

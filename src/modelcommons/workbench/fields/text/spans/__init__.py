@@ -1,0 +1,1 @@
+"""spans: answers that are stretches of a text, for question-answering."""
