@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -45,12 +46,12 @@ def model(
     return folder
 
 
-def signed(protocol: str, accuracy: float, home: Path) -> bytes:
+def signed(protocol: str, accuracy: float, home: Path, direction: Literal["higher", "lower"] = "higher") -> bytes:
     value = receipt.decimal(accuracy)
     interval = receipt.Interval(method="wilson", low=receipt.decimal(accuracy - 0.01), high=value)
     predicate = receipt.Predicate(
         relationship="first-party", verdict="MEASURED", exclusions=(), cost={},
-        results=(receipt.Result(metric="accuracy", direction="higher", value=value, baseline="0.5", ci95=interval),),
+        results=(receipt.Result(metric="accuracy", direction=direction, value=value, baseline="0.5", ci95=interval),),
         claim=receipt.Claim(metric="accuracy", value=value, split="test"),
         inputs=receipt.Inputs(data={}, protocol={"name": protocol}, evaluator={}, environment={}),
         predictions=receipt.Predictions(sha256=HEX, root=HEX, count=100),
@@ -103,7 +104,7 @@ CASES: dict[str, tuple[Wanted, list[str]]] = {
     "a word": (wanted(["spam", "Large"]), ["spam-large"]),
     "a protocol": (wanted(protocol="sms-spam/v1"), ["spam-large", "spam-small"]),
     "a bound": (wanted(metrics=["accuracy>=0.92"]), ["spam-large", "spam-small", "bank"]),
-    "a bound from above": (wanted(metrics=["accuracy<=0.98"]), ["bank", "spam-small"]),
+    "a bound from above": (wanted(metrics=["accuracy<=0.98"]), ["spam-small", "bank"]),
     "a metric that nobody has": (wanted(metrics=["mse<=1"]), []),
 }
 
@@ -124,6 +125,13 @@ def test_a_hub_is_searched_and_what_is_private_is_not_seen(
     found = names(find(asked))
     expected = [name for name in expected if name != "bank"]
     assert found == expected if asked.needs_receipt else set(found) == set(expected)
+
+
+def test_the_best_stands_first_whichever_way_is_better(tmp_path: Path) -> None:
+    for name, value in (("worse", 0.4), ("better", 0.3)):
+        made = model(tmp_path / name, "time-series-forecasting", "mit", [], 10, "ett-h1-96/v1", value)
+        (made / "receipts/model.json").write_bytes(signed("ett-h1-96/v1", value, tmp_path, "lower"))
+    assert names(find(wanted(protocol="ett-h1-96/v1"), [tmp_path], on_hub=False)) == ["better", "worse"]
 
 
 def test_a_number_is_told_with_who_signed_it(folder: Path) -> None:

@@ -47,10 +47,11 @@ class Measured:
     """One number of a receipt, which its signer vouches for."""
 
     metric: str
+    direction: Literal["higher", "lower"]  # which is better
     value: float
     low: float  # 95 % interval
     high: float
-    protocol: str  # a protocol's name, or the digest of the recipe's own rule
+    protocol: str  # its name, or that it is the task's own
     rows: int
     signer: str  # fingerprint of the key
 
@@ -181,9 +182,12 @@ def find(
     for number, one in enumerate(found):
         progress.step("find", number, len(found), one.name)
         measured += [whole] if (whole := _with_numbers(one, asked)) else []
-    falling = not asked.bounds or asked.bounds[0].side == ">="
-    measured.sort(key=lambda one: -one.measured[0].value if falling else one.measured[0].value)
-    return measured[:limit]
+    return sorted(measured, key=_best)[:limit]
+
+
+def _best(found: Found) -> float:
+    number = found.measured[0]
+    return -number.value if number.direction == "higher" else number.value
 
 
 def settled(recipe: Recipe, task: Task, progress: Progress) -> Recipe:
@@ -221,10 +225,10 @@ def _measured(read: receipt.Receipt, asked: Wanted) -> tuple[Measured, ...] | No
     names = dict.fromkeys(bound.metric for bound in asked.bounds) or [said.results[0].metric]
     return tuple(
         Measured(
-            name, float(results[name].value), float(results[name].ci95.low), float(results[name].ci95.high), protocol,
+            name, one.direction, float(one.value), float(one.ci95.low), float(one.ci95.high), protocol,
             said.predictions.count, read.fingerprint,
         )
-        for name in names
+        for name, one in ((name, results[name]) for name in names)
     )  # fmt: skip
 
 
