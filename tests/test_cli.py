@@ -23,6 +23,7 @@ import modelcommons
 from modelcommons import errors
 from modelcommons.cli import main
 from modelcommons.cli.commands import app
+from modelcommons.cli.starter import FIRST_DATA
 from modelcommons.formats import yaml
 from modelcommons.workbench import fields
 from modelcommons.workbench import run as spine
@@ -53,7 +54,7 @@ explain: {examples: 1}
 
 def test_the_commands_are_those_that_a_person_can_guess(commons: Commons) -> None:
     told = commons("--help")
-    wanted = {"tasks", "init", "check", "plan", "run", "predict", "verify", "diff", "schema", "version", "hub"}
+    wanted = {"tasks", "init", "check", "plan", "run", "predict", "verify", "diff", "find", "schema", "version", "hub"}
     assert {name.split()[0] for name in COMMANDS} == wanted and all(f"  {name} " in told.out for name in wanted)
     assert told.code == 0 and "Exit codes:" in told.out
     assert commons().out == told.out, "no command at all: the help"
@@ -72,7 +73,7 @@ def test_every_command_has_help_with_an_example_json_and_quiet(commons: Commons,
 def test_the_examples_parse(name: str) -> None:
     """What the help shows can be typed: options exist, arguments are enough."""
     examples = [
-        shlex.split(line.split("|")[-1].split(">")[0])[1 + len(name.split()) :]
+        shlex.split(line.split("|")[-1].split(" > ")[0])[1 + len(name.split()) :]
         for line in inspect.getdoc(COMMANDS[name].callback).splitlines()  # type: ignore[union-attr]
         if line.split("|")[-1].strip().startswith(f"commons {name}")
     ]
@@ -197,7 +198,16 @@ def test_tasks_are_those_of_the_table(commons: Commons) -> None:
     assert [line.split(" ")[0] for line in words] == list(fields.TASKS)
 
 
-@pytest.mark.parametrize("task", fields.TASKS)
+@pytest.mark.parametrize("task", sorted(fields.TASKS.keys() - FIRST_DATA.keys()))
+def test_where_no_package_brings_data_init_leaves_a_place_for_ones_own(commons: Commons, task: str) -> None:
+    assert commons("init", task).code == 0
+    told = commons("check", "recipe.yaml", "-q")
+    assert (
+        told.code == 2 and told.err.startswith("Expected a file or folder at") and "/data, found nothing." in told.err
+    )
+
+
+@pytest.mark.parametrize("task", FIRST_DATA)
 def test_what_init_writes_passes_check(commons: Commons, task: str) -> None:
     assert commons("init", task).out == "Wrote recipe.yaml. Next: commons check recipe.yaml\n"
     told = commons("check", "recipe.yaml", "-q", "--json")

@@ -164,6 +164,17 @@ def loaded(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+# which files a digest is over is asked where no torch is installed
+FILES = """
+from contextlib import suppress
+from pathlib import Path
+from modelcommons.errors import CommonsError
+from modelcommons.workbench import fields
+with suppress(CommonsError, OSError):
+    fields.find({!r}).files(Path("nowhere"))
+"""
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -171,6 +182,7 @@ def loaded(code: str) -> set[str]:
         "import modelcommons.cli",
         "import modelcommons.workbench.recipe, modelcommons.workbench.resolve",
         *(f"from modelcommons.workbench import fields; fields.find({name!r})" for name in fields.TASKS),
+        *(FILES.format(name) for name in fields.TASKS),
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(code: str) -> None:

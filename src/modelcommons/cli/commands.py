@@ -131,7 +131,8 @@ def init(
 ) -> None:
     """Write a commented recipe.
 
-    It runs as it is, on real data that is already there, and shows every key. Nothing is overwritten.
+    It shows every key, and runs as it is where a Python package brings data for the task; else it names ./data, where
+    yours may lie. Nothing is overwritten.
 
     \b
     commons init text-classification news.yaml

@@ -6,9 +6,10 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 RANK = 8  # of low-rank adapters
 
@@ -22,6 +23,8 @@ def limited(network: nn.Module, method: Literal["full", "head", "lora"], head: S
     Args:
         head: names of the modules that it is; where none are named, the last linear layer.
     """
+    from torch import nn
+
     if method == "full":
         return network
     layers = {name: module for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))}
