@@ -14,8 +14,8 @@ help:  ## this list
 demo: $(READY)  ## three recipes on data that is already here, published to a hub, fetched back, every number checked
 	$(BIN)/python demo.py
 
-test: $(READY)  ## all tests; three processes of one thread each, since a fifth of the time is waiting
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+test: $(READY)  ## all tests; four processes of one thread each, since a fifth of the time is waiting
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 test-clients: $(READY) $(CLIENTS:%=.clients/%/ready)  ## the hub by three versions of huggingface_hub, each in .clients/
 	OMP_NUM_THREADS=1 COMMONS_TEST_CLIENTS=1 COMMONS_TEST_LONG=1 COMMONS_TEST_EXAMPLES=50 $(BIN)/python -m pytest -q \
