@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,17 +12,16 @@ import numpy as np
 from modelcommons.errors import DataError
 from modelcommons.formats.cache import cache_folder, replacing
 from modelcommons.formats.canonical import canonical
+from modelcommons.formats.cells import Value
 from modelcommons.formats.digest import sha256
 from modelcommons.formats.pixels import GRAY_MODES, Shape, opened, pixels, upright_size
-from modelcommons.formats.tables import IMAGE_SUFFIXES, Source, Table
+from modelcommons.formats.tables import IMAGE_SUFFIXES, Table
 
 VERSION = 1  # of the decoded pictures in the cache
 IN_MEMORY = 16 * 2**20  # bytes; more decoded pictures than this are kept in the cache and memory-mapped
 LARGEST = 224  # pixels a side that `size: auto` chooses at most
 
 IMAGE_NAMES = ("image", "img", "picture", "photo", "pixels", "path", "file", "file_name", "filename", "image_path")
-
-Value = Callable[[int], bytes | Path]  # row -> its picture's bytes, or the path of its file
 
 
 def check_columns(table: Table, columns: Mapping[str, str]) -> None:
@@ -52,38 +50,6 @@ def holds_pictures(table: Table, name: str) -> bool:
         return table.kinds[name] in ("image", "bytes")
     first = table.row(0, [name])[name] if len(table) else None
     return isinstance(first, str) and first.lower().endswith(IMAGE_SUFFIXES)
-
-
-def cells(source: Source, table: Table, column: str, by_path: bool) -> Value:
-    """How to get at the picture of a row: its bytes, or the path of its file.
-
-    Raises (when called):
-        DataError: there is nothing, or the path leads out of the source's folder.
-    """
-
-    def value(index: int) -> bytes | Path:
-        found = table.row(index, [column])[column]
-        if found is None:
-            raise DataError("expected a picture, got nothing")
-        if not by_path:
-            return bytes(found)
-        folder = (source.folder / table.where(index).rpartition(":")[0]).parent
-        path = Path(folder, str(found)).resolve()
-        if not path.is_relative_to(source.folder.resolve()):
-            raise DataError(f"expected a path inside the data's folder, got {found}")
-        return path
-
-    return value
-
-
-def names_of(ids: Iterable[str], value: Value, by_path: np.ndarray | None) -> list[str]:
-    """Row ids. Files that a table only points to are not in the data's digest, so their digest goes into the id."""
-    names = list(ids)
-    for index in np.flatnonzero(by_path).tolist() if by_path is not None else ():
-        path = value(index)
-        assert isinstance(path, Path)
-        names[index] += f"#{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    return names
 
 
 # --- decoding -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,10 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from modelcommons.errors import FormatError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,6 +50,34 @@ def limited(network: nn.Module, method: Literal["full", "head", "lora"], head: S
 def merged(network: Any, method: Literal["full", "head", "lora"]) -> Any:
     """The trained model as one plain model of the transformers library: what is shipped is what is scored."""
     return network.merge_and_unload() if method == "lora" else network
+
+
+def open_classifier(auto: Any, folder: Path, what: str, labels: Sequence[str] | None) -> nn.Module:
+    """A model of the transformers library, fp32; with `labels`, a new head where the old one has other classes.
+
+    Args:
+        auto: the library's class for models of this kind.
+        what: they are, in a message: image classifier.
+
+    Raises:
+        FormatError: it is none that the library knows, or needs code from the folder.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
+    new: dict[str, Any] = {}
+    if labels is not None:
+        id2label = dict(enumerate(labels))
+        new = {"id2label": id2label, "label2id": {v: k for k, v in id2label.items()}, "ignore_mismatched_sizes": True}
+    with quiet():
+        try:
+            network: nn.Module = auto.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32", **new
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, StrictDataclassError) as error:
+            raise FormatError(
+                f"{folder} is no {what} that transformers can load without running code ({error!s:.200})."
+            ) from error
+    return network
 
 
 @contextmanager

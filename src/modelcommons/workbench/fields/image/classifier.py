@@ -19,7 +19,7 @@ from modelcommons.errors import FormatError
 from modelcommons.formats.pixels import pixels
 from modelcommons.formats.preprocess import Preprocess, read_preprocess
 from modelcommons.formats.safetensors import check, refuse_pickles
-from modelcommons.workbench.engine.adapters import quiet
+from modelcommons.workbench.engine.adapters import open_classifier
 from modelcommons.workbench.engine.classification import Answer, answers
 from modelcommons.workbench.engine.processors import PROCESSOR, processor_inputs, read_processor
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES
@@ -180,20 +180,7 @@ def open_network(folder: Path, labels: Sequence[str] | None = None) -> nn.Module
     """
     from transformers import AutoModelForImageClassification
 
-    new: dict[str, Any] = {}
-    if labels is not None:
-        id2label = dict(enumerate(labels))
-        new = {"id2label": id2label, "label2id": {v: k for k, v in id2label.items()}, "ignore_mismatched_sizes": True}
-    with quiet():
-        try:
-            network: nn.Module = AutoModelForImageClassification.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32", **new
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise FormatError(
-                f"{folder} is no image classifier that transformers can load without running code ({error!s:.200})."
-            ) from error
-    return network
+    return open_classifier(AutoModelForImageClassification, folder, "image classifier", labels)
 
 
 # --- exports --------------------------------------------------------------------------------------------------------

@@ -14,16 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
-from modelcommons.formats.pictures import (
-    IMAGE_NAMES,
-    LARGEST,
-    cells,
-    check_columns,
-    decoded,
-    find_column,
-    holds_pictures,
-    names_of,
-)
+from modelcommons.formats.cells import cells, names_of
+from modelcommons.formats.pictures import IMAGE_NAMES, LARGEST, check_columns, decoded, find_column, holds_pictures
 from modelcommons.formats.pixels import Shape, native
 from modelcommons.formats.tables import IMAGE_SUFFIXES, Table, read_source
 from modelcommons.workbench.engine.augment import Change

@@ -160,22 +160,9 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
     """
     from transformers import AutoModelForAudioClassification
 
-    from modelcommons.workbench.engine.adapters import quiet
+    from modelcommons.workbench.engine.adapters import open_classifier
 
-    new: dict[str, Any] = {}
-    if names is not None:
-        id2label = dict(enumerate(names))
-        new = {"id2label": id2label, "label2id": {v: k for k, v in id2label.items()}, "ignore_mismatched_sizes": True}
-    with quiet():
-        try:
-            network: nn.Module = AutoModelForAudioClassification.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32", **new
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise FormatError(
-                f"{folder} is no audio classifier that transformers can load without running code ({error!s:.200})."
-            ) from error
-    return network
+    return open_classifier(AutoModelForAudioClassification, folder, "audio classifier", names)
 
 
 def logits_of(output: Any) -> Tensor:

@@ -5,7 +5,6 @@ What is known of a recording is its class (role `label`) or what is said in it (
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from modelcommons.errors import DataError
 from modelcommons.formats.cache import cache_folder, replacing
 from modelcommons.formats.canonical import canonical
+from modelcommons.formats.cells import Value, cells, names_of
 from modelcommons.formats.digest import sha256
 from modelcommons.formats.tables import AUDIO_SUFFIXES, Table, read_source
 from modelcommons.workbench.fields.speech.sound import Sound, as_int16, header
@@ -113,7 +113,6 @@ class Roles:
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
-Value = Callable[[int], "bytes | Path"]  # index of a row -> its recording
 Target = Literal["label", "text"]
 Known = tuple[dict[str, Table], dict[str, list[str]]]  # tables without the rows that have no target; the targets
 
@@ -130,7 +129,7 @@ def read(source: Source, columns: Mapping[str, str], rate: int | Literal["auto"]
     tables = read_source(source)
     roles = find_roles(tables, columns, target)
     tables, known = (_labelled if target == "label" else _transcribed)(tables, roles.target)
-    values = {split: _values(source, table, roles) for split, table in tables.items()}
+    values = {split: cells(source, table, roles.audio, roles.by_path, "recording") for split, table in tables.items()}
     rate_hz, decoded = _decoded(source, tables, values, roles, rate)
     parts: dict[str, Clips] = {}
     for split, table in tables.items():
@@ -138,7 +137,7 @@ def read(source: Source, columns: Mapping[str, str], rate: int | Literal["auto"]
         broken = unreadable | _timeless(table, roles.time)
         good = np.array([index not in broken for index in range(len(table))], bool)
         tables[split] = table.refuse(~good, lambda index, why=broken: why[index])  # type: ignore[misc]
-        names = _names(table.ids(roles.id), values[split], good if roles.by_path else None)
+        names = names_of(table.ids(roles.id), values[split], good if roles.by_path else None)
         groups = [str(value) for value in table.column(roles.group).to_pylist()] if roles.group else None
         times = table.moments(roles.time) if roles.time else None
         whole = Clips(samples, np.cumsum([0, *lengths]), rate_hz, known[split], names, groups, times)
@@ -217,38 +216,6 @@ def _timeless(table: Table, column: str | None) -> dict[int, str]:
     if column is None:
         return {}
     return {int(index): f"no time in column '{column}'" for index in np.flatnonzero(np.isnan(table.moments(column)))}
-
-
-def _values(source: Source, table: Table, roles: Roles) -> Value:
-    """How to get at the recording of a row: its bytes, or the path of its file.
-
-    Raises (when called):
-        DataError: there is nothing, or the path leads out of the source's folder.
-    """
-
-    def value(index: int) -> bytes | Path:
-        found = table.row(index, [roles.audio])[roles.audio]
-        if found is None:
-            raise DataError("expected a recording, got nothing")
-        if not roles.by_path:
-            return bytes(found)
-        folder = (source.folder / table.where(index).rpartition(":")[0]).parent
-        path = Path(folder, str(found)).resolve()
-        if not path.is_relative_to(source.folder.resolve()):
-            raise DataError(f"expected a path inside the data's folder, got {found}")
-        return path
-
-    return value
-
-
-def _names(ids: Iterable[str], value: Value, by_path: np.ndarray | None) -> list[str]:
-    """Row ids. Files that a table only points to are not in the data's digest, so their digest goes into the id."""
-    names = list(ids)
-    for index in np.flatnonzero(by_path).tolist() if by_path is not None else ():
-        path = value(index)
-        assert isinstance(path, Path)
-        names[index] += f"#{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    return names
 
 
 # --- decoding -------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from modelcommons.errors import FormatError
-from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, id2label, labels, read_config
-from modelcommons.workbench.engine.adapters import quiet
+from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, labels, read_config
+from modelcommons.workbench.engine.adapters import open_classifier
 from modelcommons.workbench.engine.processors import PROCESSOR, processor_inputs, read_processor
 from modelcommons.workbench.fields.image.classifier import logits_of
 from modelcommons.workbench.fields.image.masks.architectures import ARCHITECTURES, UNetOptions
@@ -216,23 +216,9 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
     Raises:
         FormatError: it is no segmentation model that the library knows, or needs code from the folder.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForSemanticSegmentation
 
-    new: dict[str, Any] = {}
-    if names is not None:
-        by_number = {int(code): label for code, label in id2label(names).items()}
-        new = {"id2label": by_number, "label2id": {v: k for k, v in by_number.items()}, "ignore_mismatched_sizes": True}
-    with quiet():
-        try:
-            network: nn.Module = AutoModelForSemanticSegmentation.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32", **new
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, StrictDataclassError) as error:
-            raise FormatError(
-                f"{folder} is no segmentation model that transformers can load without running code ({error!s:.200})."
-            ) from error
-    return network
+    return open_classifier(AutoModelForSemanticSegmentation, folder, "segmentation model", names)
 
 
 # --- exports --------------------------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
 from modelcommons.formats.canonical import canonical
+from modelcommons.formats.cells import cells
 from modelcommons.formats.digest import sha256
-from modelcommons.formats.pictures import IMAGE_NAMES, cells, check_columns, find_column, holds_pictures
+from modelcommons.formats.pictures import IMAGE_NAMES, check_columns, find_column, holds_pictures
 from modelcommons.formats.tables import SUFFIXES, Table, read_source
 from modelcommons.workbench.fields.image.masks.layout import IMAGES, MASKS, paired
 from modelcommons.workbench.fields.image.masks.mask import Mask
