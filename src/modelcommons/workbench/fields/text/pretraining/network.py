@@ -1,0 +1,102 @@
+"""network: a BERT, or another masked language model of the transformers library, asked at some places only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelcommons.formats.model_folder import WEIGHTS, check_weights
+from modelcommons.formats.safetensors import check
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NEXT = "cls.seq_relationship.weight"  # the head that tells whether a stretch follows another
+LONGEST = 512  # tokens that are read of an open model
+
+
+def new_network(options: Mapping[str, Any], size: int, ask_next: bool) -> nn.Module:
+    """A BERT with fresh weights, from torch's current seed; feed-forward is four times as wide, as in the paper."""
+    from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
+
+    config = BertConfig(
+        vocab_size=size, hidden_size=options["width"], num_hidden_layers=options["layers"],
+        num_attention_heads=options["heads"], intermediate_size=4 * options["width"],
+        max_position_embeddings=options["length"], hidden_dropout_prob=options["dropout"],
+        attention_probs_dropout_prob=options["dropout"],
+    )  # fmt: skip
+    network: nn.Module = (BertForPreTraining if ask_next else BertForMaskedLM)(config)
+    return network
+
+
+def open_network(folder: Path) -> nn.Module:
+    """A masked language model from its folder; a BERT that has its second head with it.
+
+    Raises:
+        UnsafeFile: the weights are a pickle.
+        FormatError: they are damaged, or no masked language model that the library knows without code from the folder.
+    """
+    from transformers import AutoModelForMaskedLM, BertForPreTraining
+
+    from modelcommons.workbench.engine.adapters import open_classifier
+
+    check_weights(folder)
+    kind = BertForPreTraining if NEXT in check(folder / WEIGHTS).tensors else AutoModelForMaskedLM
+    return open_classifier(kind, folder, "masked language model", None).eval()
+
+
+def open_length(config: Mapping[str, Any]) -> int:
+    """Tokens that an open model reads."""
+    return min(int(config.get("max_position_embeddings") or LONGEST), LONGEST)
+
+
+def is_bert(network: Any) -> bool:
+    """Whether pairs can be packed and the vocabulary's layer asked at some places only."""
+    return str(network.config.model_type) == "bert"
+
+
+def asks_next(network: Any) -> bool:
+    """Whether it tells if the second stretch follows the first."""
+    return hasattr(getattr(network, "cls", None), "seq_relationship")
+
+
+def outputs(network: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Logits of the tokens at the asked places (M, V), and of `it follows` and `it is another` (P, 2)."""
+    ids, seen, asked = batch["input_ids"], batch["attention_mask"], batch["asked"]
+    if not is_bert(network):
+        return network(input_ids=ids, attention_mask=seen).logits.flatten(0, 1)[asked], None
+    hidden = network.bert(
+        input_ids=ids, attention_mask=seen, token_type_ids=batch["token_type_ids"], position_ids=batch["position_ids"]
+    ).last_hidden_state.flatten(0, 1)  # (R * C, D)
+    logits = network.cls.predictions(hidden[asked])
+    if not asks_next(network):
+        return logits, None
+    pooled = network.bert.pooler(hidden[batch["first"]][:, None])  # a pair's first token stands for it
+    return logits, network.cls.seq_relationship(pooled)
+
+
+def exportable(network: nn.Module) -> nn.Module:
+    """The network with all its logits, by the names of a tokenizer's arrays."""
+    from torch import nn
+
+    bert, both = is_bert(network), asks_next(network)
+
+    class Bert(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Any:
+            made: Any = self.network(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+            return (made.prediction_logits, made.seq_relationship_logits) if both else made.logits
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            return self.network(input_ids=input_ids, attention_mask=attention_mask).logits
+
+    return (Bert() if bert else Plain()).eval()
