@@ -148,11 +148,11 @@ class FillMask:
         folder.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "animals.jsonl").write_text(text, encoding="utf-8")
-        options = {"layers": 1, "width": 32, "heads": 2, "vocabulary": 128, "length": 32, "dropout": 0.0}
+        options = {"layers": 1, "width": 64, "heads": 2, "vocabulary": 128, "length": 32, "dropout": 0.0}
         recipe = {
             "model": {"new": "bert", "options": options},
-            "data": {"options": {"words": 24}, "checks": []},
-            "tune": {"epochs": 12, "batch_size": 16, "learning_rate": 0.01, "optimizer": "adamw"},
+            "data": {"options": {"words": 16}, "checks": []},
+            "tune": {"epochs": 6, "batch_size": 8, "learning_rate": 0.01},
         }
         return Tiny(
             source=folder, recipe=recipe, metric="masked_cross_entropy", at_least=0.8, wrong_file="number\n1\n2\n",

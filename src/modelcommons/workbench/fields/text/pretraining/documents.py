@@ -36,7 +36,7 @@ class Options(BaseModel):
         "stretches of them."
     )  # fmt: skip
     next_sentence: bool | Literal["auto"] = Field(
-        "auto", description="Whether rows are pairs, and half of the second stretches from another document; `auto`: where "
+        "auto", description="Whether rows are pairs, half of the second stretches from another document; `auto`: where "
         "there are documents of several sentences."
     )  # fmt: skip
     mask: float = Field(0.15, gt=0, lt=1, description="Share of the words that are asked for.")
