@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SCORED = 256  # validation rows that checkpoints are chosen by
+PACKED = 2  # times the longest pair is a row that pairs are packed into
 
 
 def fit(train: Pairs, validation: Pairs, job: Job) -> Fit:
@@ -75,7 +76,7 @@ def _train(network: Any, pieces: Pieces, train: Pairs, validation: Pairs, job: J
 
     assert isinstance(job.options, Options)
     ask_next = asks_next(network) and has_pairs(train)
-    stretches = Stretches(train, pieces, job.options, ask_next, pieces.length if is_bert(network) else None)
+    stretches = Stretches(train, pieces, job.options, ask_next, PACKED * pieces.length if is_bert(network) else None)
     trained = limited(network, job.training.method)  # changes the network in place, which is what is run below
     judged = sample(validation)
 
@@ -86,7 +87,7 @@ def _train(network: Any, pieces: Pieces, train: Pairs, validation: Pairs, job: J
         trained, num_rows=len(stretches), batch=stretches.batch, loss=lambda _, batch: loss(network, batch),
         score=score, metric="masked_cross_entropy", direction="lower", limit=0.0, training=job.training,
         defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
-        lengths=stretches.lengths(), seconds=job.seconds, max_steps=job.max_steps,
+        lengths=None if is_bert(network) else stretches.lengths(), seconds=job.seconds, max_steps=job.max_steps,
     )  # fmt: skip
     plain = merged(trained, job.training.method)
     plain.config.preprocess = {"max_length": pieces.length}

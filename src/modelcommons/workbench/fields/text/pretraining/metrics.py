@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -18,28 +19,30 @@ if TYPE_CHECKING:
 METRICS = (
     Metric("masked_cross_entropy", "lower", 0.0, float("inf"), "nats that a masked word costs, whatever the pieces"),
     Metric("masked_accuracy", "higher", 0.0, 1.0, "share of the masked words whose likeliest answer is right"),
+    Metric("next_sentence_cross_entropy", "lower", 0.0, float("inf"), "nats that the answer costs whether it follows"),
     Metric("next_sentence_accuracy", "higher", 0.0, 1.0, "share of the pairs rightly told to follow or not"),
 )
 DRAWS = 2000
+LEAST = 1e-6  # of a probability
 TOLERANCE = 1e-3  # of a word's nats: what a re-run on another machine may move
 
 
 def scores(lines: Sequence[Line], seed: int = 0) -> list[Score]:
-    """Every metric, with a bootstrap of the documents where there are several, else of the rows; the last one only
-    where pairs were asked about and answered.
+    """Every metric, with a bootstrap of the documents where there are several, else of the rows; those of pairs only
+    where they were asked about and answered.
 
     Raises:
         DataError: there are no lines, or no words in them.
         FormatError: a line is no answer of a masked language model.
     """
-    nats, right, words, follows, pairs = _columns(lines)
+    nats, right, words, unsure, follows, pairs = _columns(lines)
     if not words.sum():
         raise DataError("Expected masked words to score, there are none. Give the test at least one row.")
     texts = [str(line["id"]).rsplit("@", 1)[0] for line in lines]
     groups = texts if len(set(texts)) > 1 else None
     method = f"percentile-bootstrap({'documents' if groups else 'rows'},draws={DRAWS},seed={seed})"
     found = []
-    for metric, sums, over in zip(METRICS, (nats, right, follows), (words, words, pairs), strict=True):
+    for metric, sums, over in zip(METRICS, (nats, right, unsure, follows), (words, words, pairs, pairs), strict=True):
         if not over.sum():
             continue
         value = float(sums.sum() / over.sum())
@@ -55,7 +58,7 @@ def scores(lines: Sequence[Line], seed: int = 0) -> list[Score]:
 
 def losses(lines: Sequence[Line]) -> np.ndarray:
     """Nats of a masked word of each row, (lines,)."""
-    nats, _, words, _, _ = _columns(lines)
+    nats, _, words, *_ = _columns(lines)
     return np.asarray(nats / np.maximum(words, 1))
 
 
@@ -113,8 +116,8 @@ def figures(lines: Sequence[Line], language: Literal["en", "zh"] = "en") -> list
 
 
 def _columns(lines: Sequence[Line]) -> tuple[np.ndarray, ...]:
-    """Nats, right words and words of each line, then right answers to whether it follows, and such questions, float64;
-    no such questions at all where one has no answer."""
+    """Nats, right words and words of each line, then nats of whether it follows, right answers to it, and such
+    questions, float64; no such questions at all where one has no answer."""
     found = []
     answered = True
     try:
@@ -122,22 +125,30 @@ def _columns(lines: Sequence[Line]) -> tuple[np.ndarray, ...]:
             target, prediction = line["target"], line["prediction"]
             places = prediction["places"]
             right = [folded(word) == folded(_first(place)) for word, place in zip(target["words"], places, strict=True)]
-            asked = target["next"] is not None
-            answered = answered and not (asked and prediction["next"] is None)
-            follows = asked and _follows(prediction["next"]) == target["next"]
-            found.append((sum(float(place["nats"]) for place in places), sum(right), len(right), follows, asked))
+            asked, said = target["next"] is not None, prediction["next"]
+            answered = answered and not (asked and said is None)
+            follows = asked and _follows(said) == target["next"]
+            unsure = _nats(said if target["next"] else 1 - said) if asked and said is not None else 0.0
+            words = sum(float(place["nats"]) for place in places)
+            found.append((words, sum(right), len(right), unsure, follows, asked))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(
             f"Expected lines with masked words as target, and `nats` and `top` of each; one has none ({error}). Score "
             "the model again."
         ) from error
-    nats, right_words, words, follows_right, pairs = np.array(found, np.float64).reshape(-1, 5).T
-    return nats, right_words, words, follows_right * answered, pairs * answered
+    columns = np.array(found, np.float64).reshape(-1, 6).T
+    columns[3:] *= answered
+    return tuple(columns)
 
 
 def _first(place: Json) -> str:
     """The likeliest word; nothing where the place was cut off."""
     return str(place["top"][0]["word"]) if place["top"] else ""
+
+
+def _nats(share: float) -> float:
+    """Of an answer that was given this probability; stored ones have six digits, so it may be 0 or 1."""
+    return -math.log(min(1.0, max(share, LEAST)))
 
 
 def _follows(next: float | None) -> bool | None:

@@ -24,7 +24,7 @@ def new_network(options: Mapping[str, Any], size: int, ask_next: bool) -> nn.Mod
         vocab_size=size, hidden_size=options["width"], num_hidden_layers=options["layers"],
         num_attention_heads=options["heads"], intermediate_size=4 * options["width"],
         max_position_embeddings=options["length"], hidden_dropout_prob=options["dropout"],
-        attention_probs_dropout_prob=options["dropout"],
+        attention_probs_dropout_prob=0.0,  # torch's quick attention for processors drops nothing
     )  # fmt: skip
     network: nn.Module = (BertForPreTraining if ask_next else BertForMaskedLM)(config)
     return network

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,16 @@ class Pairs:
             where[index] = self.drawn(index, _rng(self.name(index), "pair"))
         return Pairs(self.texts, where, self.mask)
 
+    @cached_property
+    def until(self) -> np.ndarray:
+        """Where the sentences of these rows end that go on from each row without a gap, (rows,)."""
+        ends = self.where[:, 3].copy()
+        order = np.lexsort((self.where[:, 1], self.where[:, 0]))
+        for before, after in zip(order[-2::-1].tolist(), order[:0:-1].tolist(), strict=True):
+            if self.where[before, 0] == self.where[after, 0] and self.where[before, 3] == self.where[after, 1]:
+                ends[before] = ends[after]
+        return ends
+
     def drawn(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """One line of `where` as a pair: cut between two of its sentences; half of the time the second stretch is about
         as many words of another document. A single sentence, and one document alone, stay as they are.
@@ -129,11 +140,14 @@ class Pairs:
             for other in rng.integers(0, len(self.where), TRIES).tolist():
                 there, first, _, last = self.where[other, :4].tolist()
                 if there != at:
-                    first += int(rng.integers(0, last - first))
+                    sizes = self.texts[there].sizes[first : self.until[other]]
                     wanted = self.texts[at].sizes[middle:end].sum()
-                    longer = np.cumsum(self.texts[there].sizes[first:last]) >= wanted
-                    last = first + int(longer.argmax()) + 1 if longer.any() else last
-                    return np.array([at, start, middle, end, there, first, last])
+                    starts = range(last - first)
+                    # neither longer nor shorter than what would follow, or its length gave it away
+                    off = [np.abs(np.cumsum(sizes[begin:]) - wanted) for begin in starts]
+                    begin = min(starts, key=lambda each: int(off[each].min()))
+                    first += begin
+                    return np.array([at, start, middle, end, there, first, first + 1 + int(off[begin].argmin())])
         return np.array([at, start, middle, end, -1, -1, -1])
 
 
