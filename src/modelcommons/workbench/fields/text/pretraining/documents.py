@@ -102,7 +102,7 @@ def _fitting(found: Iterator[str], most: int) -> tuple[str, ...]:
     for sentence in found:
         text = " ".join(sentence.split())
         starts = [match.start() for match in WORD.finditer(text)][::most]
-        ends = [*starts[1:], len(text)]
+        ends = [*starts[1:], len(text)][: len(starts)]
         made += [text[a:b].strip() for a, b in zip(starts, ends, strict=True)]
     return tuple(made)
 

@@ -65,9 +65,10 @@ class FillMask:
             for at, (logits, next) in zip(
                 some, self.network.run([rows[i] for i in some], self.pieces.pad), strict=True
             ):
-                ends = np.cumsum([len(place) for place in rows[at].asked])[:-1]
+                places = np.cumsum([len(place) for place in rows[at].asked])
+                split = np.split(_log_softmax(logits), places)[: len(places)]
                 follows = None if next is None or not rows[at].types.any() else float(np.exp(_log_softmax(next))[0])
-                yield at, (np.split(_log_softmax(logits), ends), follows and float(f"{follows:.6g}"))
+                yield at, (split, follows and float(f"{follows:.6g}"))
 
     def _places(self, question: Question, encoded: Encoded, shares: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = [{"top": self._top(share)} for share in shares]
