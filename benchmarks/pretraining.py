@@ -140,7 +140,7 @@ def peer(setting: Setting, folder: Path, bf16: bool) -> float:
 
     from modelcommons.workbench.engine.tokenizer import open_tokenizer
 
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     tokenizer, clock = open_tokenizer(folder), Clock([], [])
     length = setting.pieces.length
     examples = []
@@ -160,7 +160,7 @@ def peer(setting: Setting, folder: Path, bf16: bool) -> float:
         output_dir=str(folder / "trainer"), per_device_train_batch_size=setting.batch_size, max_steps=setting.steps,
         bf16=bf16, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True, logging_strategy="no",
     )  # fmt: skip
-    trainer = Trainer(network, arguments, data_collator=collate, train_dataset=examples)  # type: ignore[arg-type]
+    trainer = Trainer(network, arguments, data_collator=collate, train_dataset=examples)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return clock.rate

@@ -44,8 +44,9 @@ def rows(texts: list[Document] = TEXTS, **options: object) -> Pairs:
 
 def job(choice: Choice, place: Path, most: int = 2, options: Options | None = None, **training: object) -> Job:
     (place / "model").mkdir(parents=True)
+    wanted = {"epochs": 8, "batch_size": 4, "precision": "fp32", **training}
     return Job(
-        choice=choice, training=Training.model_validate({"epochs": 8, "batch_size": 4, "precision": "fp32", **training}),
+        choice=choice, training=Training.model_validate(wanted),
         options=options or Options(words=16), seed=0, folder=place / "model", checkpoints=place / "checkpoints",
         progress=mc.Silent(), max_steps=most,
     )  # fmt: skip
@@ -80,7 +81,7 @@ LINES = st.lists(
 
 
 @given(LINES)
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_scores_are_what_scikit_learn_says(answers: list[tuple[list[tuple[str, str, float]], bool, float]]) -> None:
     from sklearn.metrics import accuracy_score, log_loss
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from modelcommons.workbench.fields.text.pretraining.packing import Drawn, collat
 from modelcommons.workbench.fields.text.pretraining.pairs import Question
 from modelcommons.workbench.fields.text.pretraining.pieces import Encoded, Pieces, read_pieces
 from modelcommons.workbench.task import Answer, Row
-
-if TYPE_CHECKING:
-    from torch import nn
 
 TOP = 5  # answers that are told of each place
 BATCH = 16  # rows answered at a time, of like length
@@ -112,17 +109,16 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 class TorchNetwork:
     """A network of torch, asked at its places only."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         self.network = network
 
     def run(self, rows: Sequence[Encoded], pad: int) -> list[Asked]:
         import torch
 
-        from modelcommons.workbench.engine.device import device
-
         with torch.inference_mode():
-            made = {name: each.to(device()) for name, each in _collated(rows, pad).items()}
-            logits, next = outputs(self.network.to(device()), made)
+            place = self.network.device  # where training has it
+            made = {name: each.to(place) for name, each in _collated(rows, pad).items()}
+            logits, next = outputs(self.network, made)
             ends = np.cumsum([len(np.concatenate([*row.asked, NOTHING])) for row in rows])[:-1]
             split = np.split(logits.float().cpu().numpy(), ends)
             following = [None] * len(rows) if next is None else list(next.float().cpu().numpy())

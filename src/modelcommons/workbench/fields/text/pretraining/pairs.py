@@ -166,16 +166,15 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
 def split(reading: Reading, how: Split, options: Options) -> Parts:
     """Whole documents by the hash of their name or group; then stretches become pairs, each part by itself."""
     parts: Any = reading.parts
-    *made, words = divide(parts, how, auto="group", groups=Pairs.groups)
-    if options.next_sentence is False:
-        return Parts(*made, words)
-    found = [rows.paired() for rows in made]
-    if options.next_sentence is True and not all(has_pairs(rows) for rows in found):
-        raise DataError(
-            "data.options.next_sentence: expected at least two documents of several sentences in each part, there are "
-            "fewer. Give more documents, or leave the option out."
-        )
-    return Parts(*found, words)
+    train, validation, test, words = divide(parts, how, auto="group", groups=Pairs.groups)
+    if options.next_sentence is not False:
+        train, validation, test = train.paired(), validation.paired(), test.paired()
+        if options.next_sentence is True and not all(map(has_pairs, (train, validation, test))):
+            raise DataError(
+                "data.options.next_sentence: expected at least two documents of several sentences in each part, there "
+                "are fewer. Give more documents, or leave the option out."
+            )
+    return Parts(train, validation, test, words)
 
 
 def has_pairs(rows: Pairs) -> bool:

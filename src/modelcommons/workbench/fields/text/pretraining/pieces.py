@@ -115,7 +115,11 @@ class Pieces:
             asked = [(place.side, _inside(offsets[place.side], place)) for place in question.places]
             wanted = tuple(stretches[side][at] for side, at in asked)
         else:
-            asked = [(side, at[None]) for side, ids in enumerate(stretches) for at in np.flatnonzero(ids == self.mask)]
+            asked = [
+                (side, np.array([at]))
+                for side, ids in enumerate(stretches)
+                for at in np.flatnonzero(ids == self.mask).tolist()
+            ]
             wanted = ()
         for side, at in [*asked, *((place.side, _inside(offsets[place.side], place)) for place in hidden)]:
             stretches[side][at] = self.mask
@@ -143,7 +147,9 @@ def learn_pieces(texts: Sequence[str], vocabulary: int, length: int, folder: Pat
         single=f"{begin} $A {end}", pair=f"{begin} $A {end} $B:1 {end}:1",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in (begin, end)],
     )  # fmt: skip
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=length, **ROLES)
+    made = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, model_max_length=length, **ROLES
+    )
     made.save_pretrained(folder)
     return Pieces(made, length, folder)
 
