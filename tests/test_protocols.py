@@ -30,6 +30,7 @@ SHARED = {
     "chinese-poem-genre": "chinese_poem_genre",
     "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
+    "english-books-mlm": "english_books",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
     "noto-emoji": "noto_emoji",
@@ -41,7 +42,10 @@ SHARED = {
     "xquad-en": "xquad",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
-CALLED = {"nuclei-dsb2018": "nuclei"}  # recipes of another name than their protocol's
+CALLED = {
+    "english-books-mlm": "english-books-bert",
+    "nuclei-dsb2018": "nuclei",
+}  # recipes of another name than their protocol's
 
 
 def recipe_of(protocol: str, *overrides: str) -> Recipe:
