@@ -56,14 +56,14 @@ class Explainer:
 
     def _answer(self, question: Question) -> np.ndarray:
         """Tokens that the model itself puts into the first place."""
-        ((_, (shares, _)),) = self._model.shares([self._model.pieces.encode(question)])
+        ((_, shares, _),) = self._model.shares([self._model.pieces.encode(question)])
         return np.asarray(shares[0].argmax(axis=1))
 
     def _strength(self, question: Question, hidden: Sequence[Sequence[Place]]) -> np.ndarray:
         answer = self._answer(question)
         encoded = [self._model.pieces.encode(question, places) for places in hidden]
         found = np.zeros(len(hidden))
-        for at, (shares, _) in self._model.shares(encoded):
+        for at, shares, _ in self._model.shares(encoded):
             found[at] = shares[0][np.arange(len(answer)), answer].sum()
         return found
 

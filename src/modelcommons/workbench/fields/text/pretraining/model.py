@@ -49,11 +49,12 @@ class FillMask:
         questions = [row.x for row in rows]
         encoded = [self.pieces.encode(question) for question in questions]
         answers: list[Answer] = [{} for _ in rows]
-        for at, (shares, next) in self.shares(encoded):
-            answers[at] = {"prediction": {"places": self._places(questions[at], encoded[at], shares), "next": next}}
+        for at, shares, follows in self.shares(encoded):
+            places = self._places(questions[at], encoded[at], shares)
+            answers[at] = {"prediction": {"places": places, "next": follows}}
         return answers
 
-    def shares(self, rows: Sequence[Encoded]) -> Iterator[tuple[int, tuple[list[np.ndarray], float | None]]]:
+    def shares(self, rows: Sequence[Encoded]) -> Iterator[tuple[int, list[np.ndarray], float | None]]:
         """Index of a row, then for each of its places the log-probability of every token at each of the place's tokens
         (tokens, V) float64, and the probability that the second stretch follows the first."""
         order = sorted(range(len(rows)), key=lambda at: (len(rows[at].ids), at))
@@ -64,8 +65,8 @@ class FillMask:
             ):
                 places = np.cumsum([len(place) for place in rows[at].asked])
                 split = np.split(_log_softmax(logits), places)[: len(places)]
-                follows = None if next is None or not rows[at].types.any() else float(np.exp(_log_softmax(next))[0])
-                yield at, (split, follows and float(f"{follows:.6g}"))
+                pair = next is not None and rows[at].types.any()
+                yield at, split, float(f"{np.exp(_log_softmax(next))[0]:.6g}") if pair else None
 
     def _places(self, question: Question, encoded: Encoded, shares: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = [{"top": self._top(share)} for share in shares]

@@ -138,17 +138,19 @@ class Pairs:
         middle = start + int(rng.integers(1, end - start))
         if rng.random() < OTHERWISE:
             for other in rng.integers(0, len(self.where), TRIES).tolist():
-                there, first, _, last = self.where[other, :4].tolist()
-                if there != at:
-                    sizes = self.texts[there].sizes[first : self.until[other]]
-                    wanted = self.texts[at].sizes[middle:end].sum()
-                    starts = range(last - first)
-                    # neither longer nor shorter than what would follow, or its length gave it away
-                    off = [np.abs(np.cumsum(sizes[begin:]) - wanted) for begin in starts]
-                    begin = min(starts, key=lambda each: int(off[each].min()))
-                    first += begin
-                    return np.array([at, start, middle, end, there, first, first + 1 + int(off[begin].argmin())])
+                if self.where[other, 0] != at:
+                    words = int(self.texts[at].sizes[middle:end].sum())
+                    return np.array([at, start, middle, end, *self._like(other, words)])
         return np.array([at, start, middle, end, -1, -1, -1])
+
+    def _like(self, index: int, words: int) -> tuple[int, int, int]:
+        """Document, first sentence and end of a stretch that begins in a row and has about so many words: one that was
+        mostly longer, or shorter, would be told by its length."""
+        at, first, _, last = self.where[index, :4].tolist()
+        sizes = self.texts[at].sizes[first : self.until[index]]
+        off = [np.abs(np.cumsum(sizes[begin:]) - words) for begin in range(last - first)]
+        begin = min(range(last - first), key=lambda each: int(off[each].min()))
+        return at, first + begin, first + begin + int(off[begin].argmin()) + 1
 
 
 def read(source: Source, columns: Mapping[str, str], options: Options) -> Reading:
