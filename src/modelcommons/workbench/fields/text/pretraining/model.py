@@ -65,8 +65,10 @@ class FillMask:
             ):
                 places = np.cumsum([len(place) for place in rows[at].asked])
                 split = np.split(_log_softmax(logits), places)[: len(places)]
-                pair = next is not None and rows[at].types.any()
-                yield at, split, float(f"{np.exp(_log_softmax(next))[0]:.6g}") if pair else None
+                follows = None
+                if next is not None and rows[at].types.any():
+                    follows = float(f"{np.exp(_log_softmax(next))[0]:.6g}")
+                yield at, split, follows
 
     def _places(self, question: Question, encoded: Encoded, shares: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = [{"top": self._top(share)} for share in shares]
