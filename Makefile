@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # a module is compiled once, when it is first imported
 READY := $(VENV)/ready
 CLIENTS := 1.18.0 1.33.0 2.4.0
 
