@@ -43,7 +43,8 @@ class Stretches:
         self.rows, self.pieces, self.options = rows, pieces, options
         self.ask_next, self.capacity = ask_next, capacity
         used = sorted({*rows.where[:, 0].tolist(), *(at for at in rows.where[:, 4].tolist() if at >= 0)})
-        made = pieces.of([sentence for at in used for sentence in rows.texts[at].sentences])
+        # with the blank that stands before it in the text: to some tokenizers a word without one is another
+        made = pieces.of([f" {sentence}" for at in used for sentence in rows.texts[at].sentences])
         self._ids = np.concatenate([ids for ids, _ in made])
         ends = np.cumsum([len(ids) for ids, _ in made])
         steps = np.concatenate([np.diff(words, prepend=-2) != 0 for _, words in made])
