@@ -114,7 +114,7 @@ def prepared(given: argparse.Namespace, folder: Path) -> Setting:
 
 def ours(setting: Setting, optimizer: str, packing: bool = True) -> float:
     """Real tokens per second of the project's own loop."""
-    capacity = PACKED * setting.pieces.length if packing else None
+    capacity = PACKED if packing else None
     stretches = Stretches(setting.rows, setting.pieces, Options(), True, capacity)
     network, clock = new_network(setting.options, setting.pieces.size, True), Clock([], [])
 

@@ -23,7 +23,7 @@ class BertOptions(BaseModel):
     width: Width = Field(256, description="Size of a token's vector; a multiple of `heads`.")
     heads: int = Field(4, ge=1, le=32, description="Attention heads.")
     vocabulary: int = Field(8192, ge=64, le=65_536, description="Pieces of words, learned from train (WordPiece).")
-    length: int = Field(128, ge=8, le=2048, description="Tokens of a pair that are read.")
+    length: int = Field(192, ge=8, le=2048, description="Tokens of a pair that are read.")
     dropout: Share = Field(0.1, description="Share of vectors dropped while training.")
 
 

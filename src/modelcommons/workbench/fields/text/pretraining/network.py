@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,12 @@ LONGEST = 512  # tokens that are read of an open model
 
 
 def new_network(options: Mapping[str, Any], size: int, ask_next: bool) -> nn.Module:
-    """A BERT with fresh weights, from torch's current seed; feed-forward is four times as wide, as in the paper."""
+    """A BERT with fresh weights, from torch's current seed; feed-forward is four times as wide, as in the paper.
+
+    Places begin as waves (Vaswani et al., Attention Is All You Need, 2017, section 3.5), so that what stands beside a
+    word is found by one turn of them; from noise, a small network takes thousands of steps to learn that.
+    """
+    import torch
     from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
     config = BertConfig(
@@ -26,8 +32,19 @@ def new_network(options: Mapping[str, Any], size: int, ask_next: bool) -> nn.Mod
         max_position_embeddings=options["length"], hidden_dropout_prob=options["dropout"],
         attention_probs_dropout_prob=0.0,  # torch's quick attention for processors drops nothing
     )  # fmt: skip
-    network: nn.Module = (BertForPreTraining if ask_next else BertForMaskedLM)(config)
-    return network
+    network: Any = (BertForPreTraining if ask_next else BertForMaskedLM)(config)
+    places = network.bert.embeddings.position_embeddings.weight
+    with torch.no_grad():
+        places.copy_(_waves(*places.shape) * (math.sqrt(2) * config.initializer_range))  # as strong as the words
+    return network  # type: ignore[no-any-return]
+
+
+def _waves(places: int, width: int) -> Tensor:
+    """Sines and cosines of the places, (places, width), wavelengths from 2 pi to 10,000 times that."""
+    import torch
+
+    angle = torch.arange(places)[:, None] * 10_000.0 ** (-torch.arange(0, width, 2) / width)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
 
 
 def open_network(folder: Path) -> nn.Module:
