@@ -16,7 +16,9 @@ from measure import RECIPES, Lines, heading
 import modelcommons as mc
 from modelcommons.workbench.diff import diff
 from modelcommons.workbench.engine.tokenizer import open_tokenizer
-from modelcommons.workbench.recipe import load
+from modelcommons.workbench.fields.text.pretraining.architectures import BertOptions
+from modelcommons.workbench.fields.text.pretraining.network import new_network
+from modelcommons.workbench.recipe import Recipe, load
 from modelcommons.workbench.run import Run, run
 
 ASKED = ("She looked out of the [MASK] and saw that it was raining.", "“I do not [MASK] you,” said he.")
@@ -37,7 +39,7 @@ def main() -> None:
         (place,) = mc.load(pretrained).predict(text)[0]["prediction"]["places"]
         print(f"    {text!r}: {', '.join(each['word'] for each in place['top'])}")
     untrained = given.out / "untrained-bert"
-    untrain(pretrained / "model", untrained, given.seed)
+    untrain(recipe, pretrained / "model", untrained)
     tuned = {}
     for name, base in (("untrained", untrained), ("pretrained", pretrained / "model")):
         overrides = [f"data.source={given.data / 'banking77'}", seed, "explain.examples=0", "shrink=[]"]
@@ -65,16 +67,18 @@ def report(one: Run) -> None:
         print(f"    {kind}: " + " · ".join(f"{part} {scores[0].value:.4f}" for part, scores in parts.items()))
 
 
-def untrain(folder: Path, out: Path, seed: int) -> None:
-    """The same network with fresh weights, and the same tokenizer."""
+def untrain(recipe: Recipe, folder: Path, out: Path) -> None:
+    """The same network as it was before its first step, and the same tokenizer."""
     import torch
-    from transformers import AutoConfig, BertForPreTraining
 
     if out.is_dir():
         return
-    torch.manual_seed(seed)
-    BertForPreTraining(AutoConfig.from_pretrained(folder, local_files_only=True)).save_pretrained(out)
-    open_tokenizer(folder).save_pretrained(out)
+    tokenizer = open_tokenizer(folder)
+    torch.manual_seed(recipe.tune.seeds[0])
+    network = new_network(BertOptions.model_validate(recipe.model.options).model_dump(), len(tokenizer), ask_next=True)
+    network.save_pretrained(out)  # type: ignore[operator]
+    tokenizer.save_pretrained(out)
+    (out / "README.md").write_text("---\nlicense: cc0-1.0\n---\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
