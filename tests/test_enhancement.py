@@ -39,7 +39,7 @@ def voice(seconds: float = 0.5, hertz: float = 300.0, seed: int = 0) -> np.ndarr
     time = np.arange(int(seconds * RATE)) / RATE
     rng = np.random.default_rng(seed)
     return as_int16(
-        0.3 * np.sin(2 * np.pi * hertz * time) * (np.sin(8 * time) > 0) + 0.001 * rng.normal(size=len(time))
+        0.3 * np.sin(2 * np.pi * hertz * time) * (np.sin(40 * time) > 0) + 0.001 * rng.normal(size=len(time))
     )
 
 

@@ -108,11 +108,11 @@ def synthesized(stft: Stft, spectrum: Tensor, num_samples: int) -> Tensor:
     root, overlap = (torch.from_numpy(each).to(spectrum.device) for each in (stft.root, stft.overlap))
     stretches = torch.fft.irfft(spectrum, stft.window) * root
     rows, frames = stretches.shape[:2]
-    ahead = -stft.window % stft.hop
-    pieces = torch.nn.functional.pad(stretches, (ahead, 0)).reshape(rows, frames, -1, stft.hop)
-    each = pieces.shape[2]
+    spare = -stft.window % stft.hop
+    pieces = torch.nn.functional.pad(stretches, (0, spare)).reshape(rows, frames, -1, stft.hop)
+    each, first = pieces.shape[2], stft.window - stft.hop
     shifted = [torch.nn.functional.pad(pieces[:, :, at], (0, 0, at, each - 1 - at)) for at in range(each)]
-    return (torch.stack(shifted).sum(0)[:, each - 1 :] / overlap).reshape(rows, -1)[:, :num_samples]
+    return (torch.stack(shifted).sum(0) / overlap).reshape(rows, -1)[:, first : first + num_samples]
 
 
 def distortion(found: Tensor, clean: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ class Stft:
 
     @cached_property
     def overlap(self) -> np.ndarray:
-        """What the squared windows over one sample add up to, float32 (hop,), the same for every frame."""
-        squares = np.pad(self.root**2, (-self.window % self.hop, 0))
+        """What the squared windows over one sample add up to, by its place in a hop, float32 (hop,)."""
+        squares = np.pad(self.root**2, (0, -self.window % self.hop))
         return np.asarray(squares.reshape(-1, self.hop).sum(0), np.float32)
 
     def analysed(self, samples: np.ndarray) -> np.ndarray:
@@ -62,13 +62,14 @@ class Stft:
     def synthesized(self, spectrum: np.ndarray, num_samples: int) -> np.ndarray:
         """complex64 (T, F) -> float32 (N,)."""
         stretches = np.fft.irfft(spectrum, self.window).astype(np.float32) * self.root
-        ahead = -self.window % self.hop  # so that a window is a whole number of hops
-        pieces = np.pad(stretches, ((0, 0), (ahead, 0))).reshape(len(stretches), -1, self.hop)
+        spare = -self.window % self.hop  # so that a window is a whole number of hops
+        pieces = np.pad(stretches, ((0, 0), (0, spare))).reshape(len(stretches), -1, self.hop)
         each = pieces.shape[1]
         samples = np.zeros((len(stretches) + each - 1, self.hop), np.float32)
         for at in range(each):
             samples[at : at + len(stretches)] += pieces[:, at]
-        return np.asarray((samples[each - 1 :] / self.overlap).reshape(-1)[:num_samples])
+        first = self.window - self.hop
+        return np.asarray((samples / self.overlap).reshape(-1)[first : first + num_samples])
 
 
 def log_magnitudes(spectrum: np.ndarray) -> np.ndarray:
