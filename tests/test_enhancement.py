@@ -195,6 +195,7 @@ def test_pairs_that_were_recorded_are_taken_as_they_are(tmp_path: Path) -> None:
     parts = TASK.split(reading, Split(validation=0.3, test=0.3), chosen)
     row = parts.test[0]
     assert row.y.noise == "recorded" and row.y.snr_db == 10 and TASK.slice(row, "snr") == "10 dB"
+    assert row.id.count("#") == 2 and next(iter(parts.test.ids())) == row.id, "files of both kinds are in the id"
     noisy, clean = parts.train.piece(0, 3_000, rng)
     assert noisy.shape == clean.shape == (3_000,) and noisy.dtype == np.float32
 

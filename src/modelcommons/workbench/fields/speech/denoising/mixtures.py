@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from modelcommons.workbench.fields.speech.rows import Clips
 from modelcommons.workbench.fields.speech.sound import FULL, Sound
 from modelcommons.workbench.task import BadRow, Reading, Row, Source
 
+DIGEST = re.compile(r"#[0-9a-f]{16}$")  # see formats.cells.names_of
 RECORDED = "recorded"  # the noise of a pair
 STEP_DB = 5  # that the ratios of recorded pairs are rounded to
 
@@ -139,12 +141,12 @@ class Pairs:
         return len(self._clean)
 
     def __getitem__(self, index: int) -> Row:
-        row, sound = self._clean[index], self._noisy.sound(index)
-        ratio = STEP_DB * round(si_sdr(sound.samples, row.x.samples) / STEP_DB)
-        return Row(row.id, sound, Clean(row.x, RECORDED, ratio), row.group)
+        clean, noisy = self._clean[index], self._noisy[index]
+        ratio = STEP_DB * round(si_sdr(noisy.x.samples, clean.x.samples) / STEP_DB)
+        return Row(_both(clean.id, noisy.id), noisy.x, Clean(clean.x, RECORDED, ratio), clean.group)
 
     def ids(self) -> Iterable[str]:
-        return self._clean.ids()
+        return map(_both, self._clean.ids(), self._noisy.ids())
 
     def take(self, indices: np.ndarray) -> Pairs:
         return Pairs(self._clean.take(indices), self._noisy.take(indices))
@@ -189,7 +191,6 @@ def read(source: Source, columns: Mapping[str, str], options: EnhancementOptions
         for split, part in found.parts.items():
             parts[split], unequal = paired(part, noisy.parts[split])  # type: ignore[arg-type]
             bad += unequal
-        bad += [line for line in noisy.bad if line not in found.bad]
         columns_read = [replace(one, role="noisy") if one.name == columns["noisy"] else one for one in found.columns]
         found = replace(found, columns=tuple(columns_read))
     else:
@@ -199,10 +200,10 @@ def read(source: Source, columns: Mapping[str, str], options: EnhancementOptions
         names = list(part.ids())
         bad += [BadRow(names[at], "expected a recording, got silence") for at in np.flatnonzero(silent).tolist()]
         parts[split] = part.take(np.flatnonzero(~silent)) if silent.any() else part
+    all_bad = (*found.bad, *bad)
     if not any(map(len, parts.values())):
-        raise DataError(f"None of the recordings can be used; {bad[0].where}: {bad[0].reason}. Get them again.")
-    num_bad = found.num_bad + len(bad)
-    return replace(found, parts=parts, bad=(*found.bad, *bad)[:5], num_bad=num_bad)
+        raise DataError(f"None of the recordings can be used; {all_bad[0].where}: {all_bad[0].reason}. Get them again.")
+    return replace(found, parts=parts, bad=all_bad[:5], num_bad=found.num_bad + len(bad))
 
 
 def _clean_of(part: Clips | Pairs, index: int) -> np.ndarray:
@@ -216,10 +217,10 @@ def paired(clean: Clips, noisy: Clips) -> tuple[Pairs, list[BadRow]]:
     for at, name in enumerate(clean.ids()):
         other = place.get(_bare(name))
         if other is None:
-            bad.append(BadRow(name, "expected the same recording in noise, it cannot be read"))
+            bad.append(BadRow(_bare(name), "expected the same recording in noise too, it cannot be read"))
         elif clean.lengths[at] != noisy.lengths[other]:
             lengths = f"{int(clean.lengths[at]):,} and {int(noisy.lengths[other]):,}"
-            bad.append(BadRow(name, f"expected two recordings of the same length, got {lengths} samples"))
+            bad.append(BadRow(_bare(name), f"expected two recordings of the same length, got {lengths} samples"))
         else:
             both.append((at, other))
     indices = np.array(both, np.int64).reshape(-1, 2)
@@ -228,7 +229,12 @@ def paired(clean: Clips, noisy: Clips) -> tuple[Pairs, list[BadRow]]:
 
 def _bare(name: str) -> str:
     """An id without the digest of the file that a path led to."""
-    return name.rpartition("#")[0] or name
+    return DIGEST.sub("", name)
+
+
+def _both(clean: str, noisy: str) -> str:
+    """The id of a pair: that of the clean recording, with the digest of the noisy one where a path led to it."""
+    return clean + noisy[len(_bare(noisy)) :]
 
 
 def known_speakers(train: Clips, test: Clips) -> tuple[int, int]:

@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 VOICES = 4  # of a babble
 LOUDEST = 0.98  # that a mixture gets; one that would be louder is turned down as a whole
 LOWEST_HZ = 20.0  # below this, pink noise gets no louder
-HARMONICS = 12  # of the mains, at most
+HARMONICS = 8  # of the mains, at most
 
 Draw = Callable[[np.random.Generator], np.ndarray]  # another recording, float (N',)
 
@@ -74,4 +74,4 @@ def mixed(clean: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     voice = clean / FULL
     ratio = np.mean(voice**2) / max(1e-30, float(np.mean(noise**2))) * 10 ** (-snr_db / 10)
     mixture = voice + noise * np.sqrt(ratio)
-    return as_int16(mixture * min(1.0, LOUDEST / float(np.abs(mixture).max())))
+    return as_int16(mixture * min(1.0, LOUDEST / max(1e-9, float(np.abs(mixture).max()))))
