@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modelcommons as mc
+from modelcommons.cli import sounds
 from modelcommons.errors import DataError, FormatError
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine.training import Training
@@ -294,6 +295,8 @@ def test_a_recording_of_any_rate_is_answered_by_a_file(folder: Path, tmp_path: P
     samples, rate = soundfile.read(tmp_path / "out.wav", dtype="int16")
     assert rate == RATE == answer["prediction"]["rate_hz"] and len(samples) == RATE == answer["prediction"]["samples"]
     assert soundfile.info(tmp_path / "out.wav").subtype == "PCM_16" and "si_sdr" not in answer["prediction"]
+    (kept,) = sounds.kept([answer], tmp_path / "quiet")
+    assert Path(kept["prediction"]["wav"]).read_bytes() == (tmp_path / "out.wav").read_bytes()
 
 
 def test_a_config_that_is_another_model_is_refused(folder: Path, tmp_path: Path) -> None:

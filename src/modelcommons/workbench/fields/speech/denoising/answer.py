@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 
 from modelcommons.workbench.fields.speech.denoising.metrics import levels, si_sdr
-from modelcommons.workbench.fields.speech.sound import Sound, as_int16
+from modelcommons.workbench.fields.speech.sound import Sound, as_int16, wav
 from modelcommons.workbench.task import Answer, Row
 
 
@@ -23,12 +22,3 @@ def answered(row: Row, sound: Sound) -> Answer:
     clean: Sound = row.y.sound
     known = clean.samples if clean.rate_hz == sound.rate_hz else as_int16(clean.at(sound.rate_hz))
     return {"prediction": {**kept, "si_sdr": si_sdr(sound.samples, known)}}
-
-
-def wav(sound: Sound) -> bytes:
-    """A file of 16 bits."""
-    import soundfile
-
-    file = io.BytesIO()
-    soundfile.write(file, sound.samples, sound.rate_hz, format="WAV", subtype="PCM_16")
-    return file.getvalue()
