@@ -19,7 +19,7 @@ from modelcommons.cli import sounds
 from modelcommons.errors import DataError, FormatError
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine.training import Training
-from modelcommons.workbench.fields.speech.denoising import metrics
+from modelcommons.workbench.fields.speech.denoising import fitting, metrics
 from modelcommons.workbench.fields.speech.denoising.architectures import TcnOptions
 from modelcommons.workbench.fields.speech.denoising.fitting import distortion, synthesized
 from modelcommons.workbench.fields.speech.denoising.model import Enhancer, Listener, Scale, load, torch_run
@@ -271,19 +271,52 @@ def test_a_long_recording_is_answered_in_stretches(monkeypatch: pytest.MonkeyPat
             np.testing.assert_allclose(enhancer(streaming).enhanced(Sound(voice(), RATE)).samples, whole, atol=1)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A streaming model, trained for two steps."""
-    place = tmp_path_factory.mktemp("model")
-    parts = parts_of(folder_of(tmp_path_factory.mktemp("data")))
-    options = {"width": 8, "blocks": 2, "streaming": True}
-    (place / "model").mkdir()
+def trained(parts: Parts, place: Path, progress: Any) -> Path:
+    """A streaming model after two epochs, every step of which was written down."""
+    (place / "model").mkdir(parents=True, exist_ok=True)
     job = Job(
-        choice=Choice(None, "tcn", options), training=Training(epochs=1), options=TASK.options(), seed=0,
-        folder=place / "model", checkpoints=place / "checkpoints", progress=mc.Silent(), max_steps=2,
+        choice=Choice(None, "tcn", {"width": 8, "blocks": 2, "streaming": True}), options=TASK.options(), seed=0,
+        training=Training(epochs=2, checkpoint_seconds=0), folder=place / "model", checkpoints=place / "checkpoints",
+        progress=progress,
     )  # fmt: skip
     TASK.fit(parts.train, parts.validation, job)
     return place / "model"
+
+
+class Killed(mc.Silent):
+    """Ends training at its third step."""
+
+    def step(self, stage: str, done: float, total: float, text: str = "") -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    return parts_of(folder_of(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(scope="module")
+def folder(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(parts, tmp_path_factory.mktemp("model"), mc.Silent())
+
+
+def test_a_training_that_was_ended_goes_on_to_the_same_bytes(parts: Parts, folder: Path, tmp_path: Path) -> None:
+    """The noise of each step is that of the step, whenever it is made."""
+    with pytest.raises(KeyboardInterrupt):
+        trained(parts, tmp_path, Killed())
+    again = trained(parts, tmp_path, mc.Silent())
+    for name in TASK.files(folder):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_checkpoints_are_chosen_by_rows_of_every_noise(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, answer = [], Enhancer.enhanced
+    rows: Any = parts.test
+    monkeypatch.setattr(fitting, "SCORED", len(rows) // len(KINDS))
+    monkeypatch.setattr(Enhancer, "enhanced", lambda self, sound: seen.append(sound.content()) or answer(self, sound))
+    fitting.improvement(enhancer(), rows)
+    assert {rows[at].y.noise for at in range(len(rows)) if rows[at].x.content() in seen} == set(KINDS)
 
 
 def test_a_recording_of_any_rate_is_answered_by_a_file(folder: Path, tmp_path: Path) -> None:
