@@ -149,6 +149,7 @@ def test_every_pipeline_tag_is_one_the_hub_knows() -> None:
     from modelcommons.workbench import fields
 
     known = {
+        "audio-to-audio",
         "audio-classification", "automatic-speech-recognition", "image-classification", "image-segmentation",
         "question-answering", "tabular-classification", "tabular-regression",
         "text-classification", "text-generation", "time-series-forecasting", "zero-shot-image-classification", "other",

@@ -32,6 +32,7 @@ SHARED = {
     "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
+    "fsdd-noise": "fsdd",
     "noto-emoji": "noto_emoji",
     "fsdd-strings": "fsdd_strings",
     "movietweetings": "movietweetings_100k",

@@ -20,6 +20,7 @@ FIRST_DATA = {
     "image-classification": "bundled:digits",
     "image-text-matching": "bundled:digits",
     "recommendation": "bundled:python-imports",
+    "speech-enhancement": "bundled:morse",
     "tabular-classification": "bundled:breast-cancer",
     "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
