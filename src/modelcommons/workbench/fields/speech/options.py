@@ -72,4 +72,6 @@ class SynthesisOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rate: Rate = Field("auto", description=f"Samples a second; `auto`: as most recordings have, at most {HIGHEST:,}.")
-    capitals: bool = Field(False, description="Keeps capital letters apart from small ones; punctuation is always kept.")
+    capitals: bool = Field(
+        False, description="Keeps capital letters apart from small ones; punctuation is always kept."
+    )

@@ -102,6 +102,12 @@ class Synthesis:
 
     # --- more ---
 
+    def explainer(self, folder: Path) -> Explainer:
+        from modelcommons.workbench.fields.speech.speaking.explain import Explainer
+        from modelcommons.workbench.fields.speech.speaking.model import load
+
+        return Explainer(load(folder))
+
     def tiny(self, folder: Path) -> Tiny:
         """Words of three notes, a little out of tune, in noise."""
         from modelcommons.workbench.fields.speech.transcription.tiny import write

@@ -4,18 +4,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modelcommons.errors import DataError
-from modelcommons.formats.model_folder import WEIGHTS, write_config
-from modelcommons.workbench.engine.training import Fit
+from modelcommons.formats.model_folder import WEIGHTS, read_config, write_config
+from modelcommons.workbench.engine.training import Fit, Point
 from modelcommons.workbench.fields.speech.features import Features, evenly, log_mel, measure
 from modelcommons.workbench.fields.speech.options import SynthesisOptions
 from modelcommons.workbench.fields.speech.speaking.alignment import prior
 from modelcommons.workbench.fields.speech.speaking.architectures import VOICES, defaults
 from modelcommons.workbench.fields.speech.speaking.cepstra import distortion, of_bands
+from modelcommons.workbench.fields.speech.speaking.metrics import described, losses
+from modelcommons.workbench.fields.speech.speaking.model import Voice
+from modelcommons.workbench.fields.speech.speaking.open_models import load_open
 from modelcommons.workbench.fields.speech.speaking.utterances import Utterances, spelled
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
 from modelcommons.workbench.task import Job
@@ -63,6 +67,31 @@ class Batches:
 
 
 def fit(train: Utterances, validation: Utterances, job: Job) -> Fit:
+    return _fit_new(train, validation, job) if job.choice.is_new else _take_open(validation, job)
+
+
+def _take_open(validation: Utterances, job: Job) -> Fit:
+    """An open voice as it is: the transformers library has no training for it."""
+    from modelcommons.workbench.engine.adapters import quiet
+
+    assert job.choice.folder is not None
+    begun, vits = time.monotonic(), load_open(job.choice.folder, read_config(job.choice.folder))
+    voice = Voice(vits, validation.rate_hz)
+    some = [validation[at] for at in range(0, len(validation), -(-len(validation) // SCORED))]
+    lines = [
+        {"target": described(row.y, row.y.rate_hz), **answer}
+        for row, answer in zip(some, voice.predict(some), strict=True)
+    ]
+    vits.network.config.preprocess = {"rate_hz": validation.rate_hz}
+    with quiet():
+        vits.network.save_pretrained(job.folder)
+        vits.tokenizer.save_pretrained(job.folder)
+    value, seconds = float(losses(lines).mean()), time.monotonic() - begun
+    size = sum(weight.numel() for weight in vits.network.parameters())
+    return Fit("mcd", value, (Point(0, 0.0, seconds, 0.0, value),), 0, 0.0, seconds, len(some) / seconds, size, 0)
+
+
+def _fit_new(train: Utterances, validation: Utterances, job: Job) -> Fit:
     import torch
     from safetensors.torch import save_file
 

@@ -9,7 +9,7 @@ of transformers:         its own, and "preprocess" with the rate of the data it 
 
 from __future__ import annotations
 
-import io
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,12 @@ from pydantic import ValidationError
 from modelcommons.errors import DataError, FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, read_config
 from modelcommons.workbench.fields.speech.features import Features, read_features
-from modelcommons.workbench.fields.speech.sound import FASTEST, SLOWEST, Sound, as_int16
+from modelcommons.workbench.fields.speech.sound import FASTEST, SLOWEST, Sound, as_int16, wav
 from modelcommons.workbench.fields.speech.speaking import metrics, vocoder
 from modelcommons.workbench.fields.speech.speaking.architectures import VOICES
+from modelcommons.workbench.fields.speech.speaking.cepstra import of_bands
+from modelcommons.workbench.fields.speech.speaking.open_models import VOCABULARY_FILES, load_open
+from modelcommons.workbench.fields.speech.speaking.outline import Outline
 from modelcommons.workbench.fields.speech.speaking.utterances import Utterance, spelled
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
 from modelcommons.workbench.task import Answer, Row
@@ -31,6 +34,11 @@ from modelcommons.workbench.task import Answer, Row
 
 class Speaks(Protocol):
     def say(self, asked: Utterance) -> Sound: ...
+    def pieces(self, text: str) -> list[str]:
+        """The text in pieces that can be left out; together they are what is said."""
+
+    def outline(self, pieces: Sequence[str], speaker: str) -> Outline:
+        """What these pieces come to."""
 
 
 class Voice:
@@ -42,19 +50,15 @@ class Voice:
         self.speaks, self.rate_hz = speaks, rate_hz  # the rate of the data that answers are compared with
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
-        return [metrics.answer(self.speaks.say(row.x), self.rate_hz) for row in rows]
+        """What is stored of each sound where there is a recording to compare it with, else the sound itself."""
+        return [self._answer(row, self.speaks.say(row.x)) for row in rows]
 
-    def render(self, row: Row) -> tuple[str, bytes]:
-        """A WAV file of 16 bits."""
-        return ".wav", wav(self.speaks.say(row.x))
-
-
-def wav(sound: Sound) -> bytes:
-    import soundfile
-
-    out = io.BytesIO()
-    soundfile.write(out, sound.samples, sound.rate_hz, subtype="PCM_16", format="WAV")
-    return out.getvalue()
+    def _answer(self, row: Row, sound: Sound) -> Answer:
+        if row.y is not None:
+            return metrics.answer(sound, self.rate_hz)
+        seconds = float(f"{sound.seconds:.6g}")
+        encoded = base64.b64encode(wav(sound)).decode()
+        return {"prediction": {"seconds": seconds, "rate_hz": sound.rate_hz, "wav": encoded}}
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ class Own:
         """
         known = "".join(char for char in spelled(text, self.capitals) if char in self.alphabet.characters)
         if not known.strip():
-            raise DataError(f"Expected a text in the letters of the voice, '{self.alphabet.characters}', got none of them.")
+            raise DataError(
+                f"Expected a text in the letters of the voice, '{self.alphabet.characters}', got none of them."
+            )
         return known
 
     def frames(self, text: str, speaker: str) -> tuple[np.ndarray, np.ndarray]:
@@ -96,6 +102,16 @@ class Own:
         with torch.inference_mode():
             made, durations = self.network(torch.from_numpy(self.alphabet.encode(text))[None], torch.tensor([number]))
         return made[0].numpy() * self.features.std + self.features.mean, durations[0].numpy()
+
+    def pieces(self, text: str) -> list[str]:
+        """Characters."""
+        return list(self.spelled(text))
+
+    def outline(self, pieces: Sequence[str], speaker: str) -> Outline:
+        """Of the frames, before any wave is made of them."""
+        made, durations = self.frames("".join(pieces), speaker)
+        logmel = self.features.logmel
+        return Outline(of_bands(made), made.mean(1), durations * logmel.hop / logmel.rate_hz)
 
     def played(self, log_power: np.ndarray) -> Sound:
         made = vocoder.wave(self.features.logmel, log_power, self.iterations)
@@ -114,15 +130,19 @@ def load(folder: Path, variant: str = "") -> Voice:
     """
     config = read_config(folder)
     check_weights(folder)
-    if config["model_type"] != MODEL_TYPE:
-        raise FormatError(folder)
-    own = _own(folder, config)
-    return Voice(own, own.features.logmel.rate_hz)
+    if config["model_type"] == MODEL_TYPE:
+        own = _own(folder, config)
+        return Voice(own, own.features.logmel.rate_hz)
+    vits = load_open(folder, config)
+    rate_hz = (config.get("preprocess") or {}).get("rate_hz", vits.rate_hz)
+    if not isinstance(rate_hz, int) or not SLOWEST <= rate_hz <= FASTEST:
+        raise FormatError(f"{folder / CONFIG}: expected a rate in Hz in preprocess, got {rate_hz!r:.40}.")
+    return Voice(vits, rate_hz)
 
 
 def files(folder: Path, variant: str = "") -> list[str]:
     """What is read to predict."""
-    return [CONFIG, WEIGHTS]
+    return [CONFIG, *(name for name in VOCABULARY_FILES if (folder / name).is_file()), WEIGHTS]
 
 
 def _own(folder: Path, config: Mapping[str, Any]) -> Own:

@@ -81,4 +81,3 @@ def spelled(text: str, capitals: bool) -> str:
     """The text as a voice reads it: single blanks, one on each side, without capitals unless they are kept."""
     folded = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
     return f" {' '.join((folded if capitals else folded.lower()).split())} "
-
