@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel
 
@@ -42,6 +42,10 @@ class Synthesis:
     metrics = measures.METRICS
     open_models = ("text-to-speech",)
     slices: Mapping[str, str] = {"speaker": "the row's group", "length": "words said, in five steps"}
+    caution: Mapping[Literal["en", "zh"], str] = {
+        "en": "What it says was never said by anybody: tell listeners so, and use a voice with its owner's consent only.",
+        "zh": "它所说的话从未有人说过。请告知听众，并且只在本人同意时使用其声音。",
+    }
 
     # --- data ---
 
@@ -114,16 +118,16 @@ class Synthesis:
 
         write(folder)
         options = {
-            "mels": 24, "window_ms": 32, "hop_ms": 8, "width": 32, "encoder": 1, "decoder": 2, "dropout": 0,
-            "iterations": 8,
+            "mels": 16, "window_ms": 32, "hop_ms": 12, "width": 32, "encoder": 1, "decoder": 2, "dropout": 0,
+            "iterations": 12,
         }  # fmt: skip
         return Tiny(
             source=folder,
             recipe={
                 "model": {"new": "acoustic", "options": options},
-                "tune": {"epochs": 16, "batch_size": 8, "learning_rate": 0.01},
+                "tune": {"epochs": 14, "batch_size": 8, "learning_rate": 0.012},
             },
-            metric="mcd", at_least=6.0, wrong_file="audio,text\nnowhere.wav,ab\nnothere.wav,ba\n", example="abc ab",
+            metric="mcd", at_least=5.0, wrong_file="audio,text\nnowhere.wav,ab\nnothere.wav,ba\n", example="abc ab",
         )  # fmt: skip
 
 

@@ -28,12 +28,12 @@ class AcousticOptions(LogMelOptions):
 
 VOICES: dict[str, type[AcousticOptions]] = {"acoustic": AcousticOptions}
 
-STEPS = 4_000  # that a small set is gone through at least, in at most `MOST_EPOCHS`
+STEPS = 2_000  # that a small set is gone through at least, in at most `MOST_EPOCHS`
 FEWEST_EPOCHS, MOST_EPOCHS = 20, 200
 
 
 def defaults(num_rows: int) -> Defaults:
     """For a new voice on this many training rows."""
-    batch_size = max(4, min(16, num_rows // 16))
+    batch_size = max(4, min(8, num_rows // 16))
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_rows))
-    return Defaults(epochs, batch_size, learning_rate=2e-3, weight_decay=0.01)
+    return Defaults(epochs, batch_size, learning_rate=3e-3, weight_decay=0.01)

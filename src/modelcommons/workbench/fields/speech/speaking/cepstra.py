@@ -57,22 +57,25 @@ def distortion(a: np.ndarray, b: np.ndarray) -> float:
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
     costs = DECIBELS * np.sqrt(2 * np.maximum(squares, 0))  # (T, T')
     height, width = costs.shape
-    # anti-diagonals: `first[i]` is cell (i, d - i); cells before the edge cost infinitely much
-    before = last = np.full(height + 1, NEVER)
-    steps_before = steps_last = np.zeros(height + 1)
+    turned = costs[:, ::-1]  # its diagonals are those on which every cell is as many steps from the beginning
+    # cells of the two diagonals before, cell (i, d - i) at i + 1, and how many pairs their best ways have
+    before, last = np.full(height + 1, NEVER), np.full(height + 1, NEVER)
+    pairs_before, pairs_last = np.zeros(height + 1), np.zeros(height + 1)
     before[0] = 0.0
-    last = np.full(height + 1, NEVER)
     for diagonal in range(height + width - 1):
-        rows = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1))
-        ways = np.stack([before[rows], last[rows], last[rows + 1]])  # both, a goes on, b goes on
-        steps = np.stack([steps_before[rows], steps_last[rows], steps_last[rows + 1]])
-        best = ways.argmin(0)
-        every = np.arange(len(rows))
-        here, taken = np.full(height + 1, NEVER), np.zeros(height + 1)
-        here[rows + 1] = ways[best, every] + costs[rows, diagonal - rows]
-        taken[rows + 1] = steps[best, every] + 1
-        before, last, steps_before, steps_last = last, here, steps_last, taken
-    return float(last[height] / steps_last[height])
+        low, high = max(0, diagonal - width + 1), min(height, diagonal + 1)
+        best, pairs = before[low:high], pairs_before[low:high]  # both sounds go on
+        for beside, pairs_beside in (
+            (last[low:high], pairs_last[low:high]),
+            (last[low + 1 : high + 1], pairs_last[low + 1 : high + 1]),
+        ):
+            less = beside < best
+            best, pairs = np.where(less, beside, best), np.where(less, pairs_beside, pairs)
+        here, pairs_here = np.full(height + 1, NEVER), np.zeros(height + 1)
+        here[low + 1 : high + 1] = best + turned.diagonal(width - 1 - diagonal)
+        pairs_here[low + 1 : high + 1] = pairs + 1
+        before, last, pairs_before, pairs_last = last, here, pairs_last, pairs_here
+    return float(last[height] / pairs_last[height])
 
 
 # --- in a stored line -----------------------------------------------------------------------------------------------

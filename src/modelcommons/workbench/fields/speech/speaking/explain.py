@@ -52,7 +52,7 @@ class Explainer:
         return np.array(found, np.float64)
 
     def show(self, row: Row, attribution: Attribution) -> str:
-        """The moments of each character, the warmer the more hangs on it; the loudness below; and what it sounds like."""
+        """The moments of each character, the warmer the more hangs on it; the loudness; and what it sounds like."""
         outline = self.voice.speaks.outline(list(attribution.names), row.x.speaker)
         edges = np.concatenate([[0.0], np.cumsum(outline.seconds)])
         scale = WIDTH / max(float(edges[-1]), 1e-6)
@@ -85,7 +85,8 @@ class Explainer:
         )
         return (
             f'<rect x="{start:.1f}" width="{width:.1f}" height="{HEIGHT}" fill="{ACCENT}" stroke="white" '
-            f'opacity="{0.1 + 0.8 * max(0.0, share):.2f}"><title>{html.escape(repr(name))}, {words}</title></rect>{letters}'
+            f'opacity="{0.1 + 0.8 * max(0.0, share):.2f}"><title>{html.escape(repr(name))}, {words}</title></rect>'
+            f"{letters}"
         )
 
 

@@ -15,7 +15,7 @@ from modelcommons.workbench.task import Answer, Row
 
 @dataclass
 class Nearest:
-    """Fewest words put in, left out or replaced, by the same speaker where training has one; of equal ones the first."""
+    """Fewest words put in, left out or replaced, by the same speaker where there is one; of equal ones the first."""
 
     rows: Utterances
     labels: Sequence[str] = ()

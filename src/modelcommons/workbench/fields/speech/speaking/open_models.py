@@ -52,15 +52,14 @@ class Vits:
         return Sound(as_int16(made.float().cpu().numpy()), self.rate_hz)
 
     def _number(self, speaker: str) -> int | None:
-        """The network's number of a speaker: speakers have no names there."""
+        """The network's number of a speaker: speakers have no names there, and a name is answered by the first."""
         count = int(self.network.config.num_speakers)
         if count < 2:
             return None
-        if not speaker:
-            return 0
-        if not speaker.isdecimal() or int(speaker) >= count:
-            raise DataError(f"Expected a speaker from 0 to {count - 1}, got '{speaker}'. Name one by its number.")
-        return int(speaker)
+        number = int(speaker) if speaker.isdecimal() else 0
+        if number >= count:
+            raise DataError(f"Expected a speaker from 0 to {count - 1}, got {number}. Name another.")
+        return number
 
     def pieces(self, text: str) -> list[str]:
         """Words, each with the blank behind it."""

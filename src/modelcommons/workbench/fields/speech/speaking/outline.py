@@ -1,4 +1,4 @@
-"""outline: what an explanation needs to know of something said: its shape, its loudness, and how long each piece took."""
+"""outline: what an explanation needs of something said: its shape, its loudness, and how long each piece took."""
 
 from __future__ import annotations
 
