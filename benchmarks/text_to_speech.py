@@ -38,7 +38,8 @@ def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
     wanted.add_argument("recipe", choices=sorted(DATA))
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
-    wanted.add_argument("--minutes", type=float, help="budget of the recogniser, as its recipe says")
+    wanted.add_argument("--minutes", type=float, help="budget of the recogniser; as its recipe says")
+    wanted.add_argument("--recogniser", type=Path, help="a model that is there, instead of a new one")
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     given = wanted.parse_args()
     heading()
@@ -48,11 +49,10 @@ def main() -> None:
     asked = load(RECIPES / f"{given.recipe}.yaml", [source])
     voice = done(asked, given.out / given.recipe)
     report(voice)
-    hears = load(
-        RECIPES / "fsdd-strings.yaml", [source, *columns, *budget, "evaluate.protocol=null", "evaluate.disturb=[]"]
-    )
-    folder = given.out / f"{given.recipe}-recogniser"
-    done(hears, folder)
+    folder = given.recogniser or given.out / f"{given.recipe}-recogniser"
+    if not given.recogniser:
+        never = ["evaluate.protocol=null", "evaluate.disturb=[]", "explain.examples=0"]
+        done(load(RECIPES / "fsdd-strings.yaml", [source, *columns, *budget, *never]), folder)
     understood(asked, given.out / given.recipe / "model", folder / "model")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from modelcommons.workbench.fields.speech.speaking.alignment import forward_sum, monotonic
+from modelcommons.workbench.fields.speech.speaking.alignment import NEVER, forward_sum, monotonic
 from modelcommons.workbench.fields.speech.speaking.architectures import AcousticOptions
 
 SIZE = 5  # of a convolution
@@ -37,7 +37,8 @@ class Block(nn.Module):
             inside: 1 for what belongs to a row, else 0; float (B, 1, T).
         """
         made = self.norm(self.convolution(x_BWT).relu().transpose(1, 2)).transpose(1, 2)
-        return (x_BWT + self.dropout(made)) * inside
+        found: Tensor = (x_BWT + self.dropout(made)) * inside
+        return found
 
 
 class Acoustic(nn.Module):
@@ -106,8 +107,8 @@ class Acoustic(nn.Module):
             far = queries_BTA.pow(2).sum(2, keepdim=True) - 2 * queries_BTA @ keys_BLA.transpose(1, 2)
             far = far + keys_BLA.pow(2).sum(2)[:, None]
             inside = labels > 0
-            found = (-SHARPNESS * far).masked_fill(~inside[:, None], -1e4)
-            return found.log_softmax(2) + prior
+            found: Tensor = (-SHARPNESS * far).masked_fill(~inside[:, None], NEVER).log_softmax(2) + prior
+            return found
 
     # --- training ---
 

@@ -103,4 +103,5 @@ def load_open(folder: Path, config: Mapping[str, Any]) -> Vits:
             f"The voice in {folder} reads phonemes, which need the package phonemizer and espeak. "
             "Take one that reads letters, such as those of MMS."
         )
-    return Vits(network.eval(), tokenizer)
+    network.requires_grad_(False).train(False)
+    return Vits(network, tokenizer)

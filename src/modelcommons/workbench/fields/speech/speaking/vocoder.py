@@ -11,6 +11,7 @@ from modelcommons.workbench.fields.speech.features import LogMel
 MOMENTUM = 0.99
 ROUNDS = 40  # of the way back from mel bands to bins
 TINY = 1e-10
+LEAST = 0.05  # of the windows' weight where they end: without it the first and last samples would be noise
 
 
 def wave(logmel: LogMel, log_power: np.ndarray, iterations: int, seed: int = 0) -> np.ndarray:
@@ -69,4 +70,4 @@ def synthesised(logmel: LogMel, frames: np.ndarray) -> np.ndarray:
         here = slice(at * logmel.hop, at * logmel.hop + logmel.window)
         made[here] += piece
         weights[here] += power
-    return made / np.maximum(weights, 0.05 * weights.max())
+    return np.asarray(made / np.maximum(weights, LEAST * weights.max()))
