@@ -119,13 +119,13 @@ class Synthesis:
         write(folder)
         options = {
             "mels": 16, "window_ms": 32, "hop_ms": 12, "width": 32, "encoder": 1, "decoder": 2, "dropout": 0,
-            "iterations": 12,
+            "iterations": 8,
         }  # fmt: skip
         return Tiny(
             source=folder,
             recipe={
                 "model": {"new": "acoustic", "options": options},
-                "tune": {"epochs": 14, "batch_size": 8, "learning_rate": 0.012},
+                "tune": {"epochs": 10, "batch_size": 8, "learning_rate": 0.02},
             },
             metric="mcd", at_least=5.0, wrong_file="audio,text\nnowhere.wav,ab\nnothere.wav,ba\n", example="abc ab",
         )  # fmt: skip

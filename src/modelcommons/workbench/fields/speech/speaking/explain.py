@@ -40,7 +40,7 @@ class Explainer:
 
     def strength(self, row: Row, removed: Sequence[np.ndarray]) -> np.ndarray:
         """0 for what is said of the whole text, and the less the further what is said without these is from it, dB."""
-        pieces, speaker = self.voice.speaks.pieces(row.x.text), row.x.speaker
+        pieces, speaker = self.voice.speaks.pieces(row.x.text), self.voice.asked(row).speaker
         whole = self.voice.speaks.outline(pieces, speaker).cepstra
         found = []
         for features in removed:
@@ -53,7 +53,7 @@ class Explainer:
 
     def show(self, row: Row, attribution: Attribution) -> str:
         """The moments of each character, the warmer the more hangs on it; the loudness; and what it sounds like."""
-        outline = self.voice.speaks.outline(list(attribution.names), row.x.speaker)
+        outline = self.voice.speaks.outline(list(attribution.names), self.voice.asked(row).speaker)
         edges = np.concatenate([[0.0], np.cumsum(outline.seconds)])
         scale = WIDTH / max(float(edges[-1]), 1e-6)
         largest = float(attribution.weights.max(initial=0)) or 1.0
@@ -71,7 +71,7 @@ class Explainer:
             f'<text x="{WIDTH}" y="{HEIGHT + 12}" font-size="10" fill="{PALE}" text-anchor="end">'
             f"{edges[-1]:.2f} s</text></svg>"
         )
-        heard = wav(self.voice.speaks.say(row.x))
+        heard = wav(self.voice.speaks.say(self.voice.asked(row)))
         if len(heard) > MOST_HEARD:
             return drawing
         return f'{drawing}<br><audio controls src="data:audio/wav;base64,{base64.b64encode(heard).decode()}"></audio>'

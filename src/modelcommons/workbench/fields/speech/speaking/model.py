@@ -13,7 +13,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from pydantic import ValidationError
@@ -27,12 +27,16 @@ from modelcommons.workbench.fields.speech.speaking.architectures import VOICES
 from modelcommons.workbench.fields.speech.speaking.cepstra import of_bands
 from modelcommons.workbench.fields.speech.speaking.open_models import VOCABULARY_FILES, load_open
 from modelcommons.workbench.fields.speech.speaking.outline import Outline
-from modelcommons.workbench.fields.speech.speaking.utterances import Utterance, spelled
+from modelcommons.workbench.fields.speech.speaking.utterances import Utterance, number_of, spelled
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
 from modelcommons.workbench.task import Answer, Row
 
 
 class Speaks(Protocol):
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Whose voices it has; none where it has one voice only."""
+
     def say(self, asked: Utterance) -> Sound: ...
     def pieces(self, text: str) -> list[str]:
         """The text in pieces that can be left out; together they are what is said."""
@@ -51,7 +55,12 @@ class Voice:
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """What is stored of each sound where there is a recording to compare it with, else the sound itself."""
-        return [self._answer(row, self.speaks.say(row.x)) for row in rows]
+        return [self._answer(row, self.speaks.say(self.asked(row))) for row in rows]
+
+    def asked(self, row: Row) -> Utterance:
+        """What is to be said: a row of the data that is of a stranger is said by the first voice; a person is told."""
+        is_strange = row.y is not None and row.x.speaker not in self.speaks.speakers
+        return Utterance(row.x.text) if is_strange else cast(Utterance, row.x)
 
     def _answer(self, row: Row, sound: Sound) -> Answer:
         if row.y is not None:
@@ -96,9 +105,7 @@ class Own:
         """
         import torch
 
-        if self.speakers and speaker and speaker not in self.speakers:
-            raise DataError(f"There is no speaker '{speaker}' in this voice. Speakers: {', '.join(self.speakers)}.")
-        number = self.speakers.index(speaker) if self.speakers and speaker else 0
+        number = number_of(speaker, self.speakers)
         with torch.inference_mode():
             made, durations = self.network(torch.from_numpy(self.alphabet.encode(text))[None], torch.tensor([number]))
         return made[0].numpy() * self.features.std + self.features.mean, durations[0].numpy()

@@ -15,7 +15,7 @@ from modelcommons.errors import DataError, FormatError
 from modelcommons.workbench.fields.speech.sound import Sound, as_int16
 from modelcommons.workbench.fields.speech.speaking.cepstra import cepstra
 from modelcommons.workbench.fields.speech.speaking.outline import Outline, loudness
-from modelcommons.workbench.fields.speech.speaking.utterances import Utterance
+from modelcommons.workbench.fields.speech.speaking.utterances import Utterance, number_of
 
 VOCABULARY_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
 KINDS = ("vits",)  # model types
@@ -36,6 +36,12 @@ class Vits:
     def rate_hz(self) -> int:
         return int(self.network.config.sampling_rate)
 
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Their numbers: they have no names."""
+        count = int(self.network.config.num_speakers)
+        return tuple(map(str, range(count))) if count > 1 else ()
+
     def say(self, asked: Utterance) -> Sound:
         """
         Raises:
@@ -46,20 +52,11 @@ class Vits:
         inputs = self.tokenizer(asked.text, return_tensors="pt")
         if not inputs["input_ids"].numel():
             raise DataError(f"Expected a text in the letters of the voice, got none of them in '{asked.text:.40}'.")
+        number = number_of(asked.speaker, self.speakers)
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             torch.manual_seed(0)
-            made = self.network(**inputs, speaker_id=self._number(asked.speaker)).waveform[0]
+            made = self.network(**inputs, speaker_id=number if self.speakers else None).waveform[0]
         return Sound(as_int16(made.float().cpu().numpy()), self.rate_hz)
-
-    def _number(self, speaker: str) -> int | None:
-        """The network's number of a speaker: speakers have no names there, and a name is answered by the first."""
-        count = int(self.network.config.num_speakers)
-        if count < 2:
-            return None
-        number = int(speaker) if speaker.isdecimal() else 0
-        if number >= count:
-            raise DataError(f"Expected a speaker from 0 to {count - 1}, got {number}. Name another.")
-        return number
 
     def pieces(self, text: str) -> list[str]:
         """Words, each with the blank behind it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from modelcommons.workbench.fields.speech.rows import Clips
 from modelcommons.workbench.task import Reading, Row, Source
 
 LONGEST = 2_000  # characters that are spoken at once
+LONGEST_S = 60  # seconds of a recording: alignment and time warping take memory by the square
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,18 @@ class Utterances:
 
 
 def read(source: Source, columns: Mapping[str, str], options: SynthesisOptions) -> Reading:
-    """All texts of a source with their recordings, decoded once to one rate. Raises: see `rows.read`."""
+    """All texts of a source with their recordings, decoded once to one rate.
+
+    Raises:
+        DataError: see `rows.read`; or a recording is too long.
+    """
     found = reading.read(source, columns, options.rate, "text")
     parts = cast(Mapping[str, Clips], found.parts)
+    longest = max(float(clips.lengths.max(initial=0)) / clips.rate_hz for clips in parts.values())
+    if longest > LONGEST_S:
+        raise DataError(
+            f"Expected recordings of at most {LONGEST_S} seconds, got one of {longest:,.0f}. Cut them into sentences."
+        )
     return replace(found, parts={split: Utterances(clips) for split, clips in parts.items()})
 
 
@@ -75,6 +85,19 @@ def read_input(value: Any) -> list[Row]:
     if len(text) > LONGEST:
         raise DataError(f"Expected a text of at most {LONGEST:,} characters, got {len(text):,}. Hand in parts of it.")
     return [Row("input", Utterance(text, speaker))]
+
+
+def number_of(speaker: str, speakers: Sequence[str]) -> int:
+    """Which of a voice's speakers it is; the first where nobody is named, or where there is one voice only.
+
+    Raises:
+        DataError: there are several, and none of that name.
+    """
+    if not speaker or not speakers:
+        return 0
+    if speaker not in speakers:
+        raise DataError(f"There is no speaker '{speaker}' in this voice. Speakers: {', '.join(speakers)}.")
+    return speakers.index(speaker)
 
 
 def spelled(text: str, capitals: bool) -> str:
