@@ -1,7 +1,7 @@
 """A voice learned from recordings: its distance to them, and what a recogniser makes of what it says.
 
-python benchmarks/text_to_speech.py fsdd-strings-speech
-python benchmarks/text_to_speech.py ljspeech
+python benchmarks/text_to_speech.py --recipes fsdd-strings-speech
+python benchmarks/text_to_speech.py --recipes ljspeech --no-recogniser
 
 The recogniser is our own, trained by recipes/fsdd-strings.yaml on the training recordings of the same data. It hears
 the test recordings, the same recordings taken to log-mel frames and back (what the vocoder alone costs), the voice
@@ -36,24 +36,23 @@ COLUMNS = {"ljspeech": "data.columns={text: text_normalized}"}
 
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("recipe", choices=sorted(DATA))
+    wanted.add_argument("--recipes", nargs="*", choices=list(DATA), default=list(DATA))
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
-    wanted.add_argument("--minutes", type=float, help="budget of the recogniser; as its recipe says")
-    wanted.add_argument("--recogniser", type=Path, help="a model that is there, instead of a new one")
+    wanted.add_argument("--minutes", type=float, default=5.0, help="budget of the recogniser")
+    wanted.add_argument("--no-recogniser", action="store_true", help="distances only")
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     given = wanted.parse_args()
     heading()
-    source = f"data.source={given.data / DATA[given.recipe]}"
-    columns = [COLUMNS[given.recipe]] if given.recipe in COLUMNS else []
-    budget = [f"tune.budget.minutes={given.minutes}"] if given.minutes else []
-    asked = load(RECIPES / f"{given.recipe}.yaml", [source])
-    voice = done(asked, given.out / given.recipe)
-    report(voice)
-    folder = given.recogniser or given.out / f"{given.recipe}-recogniser"
-    if not given.recogniser:
-        never = ["evaluate.protocol=null", "evaluate.disturb=[]", "explain.examples=0"]
-        done(load(RECIPES / "fsdd-strings.yaml", [source, *columns, *budget, *never]), folder)
-    understood(asked, given.out / given.recipe / "model", folder / "model")
+    for name in given.recipes:
+        source = f"data.source={given.data / DATA[name]}"
+        voice = load(RECIPES / f"{name}.yaml", [source])
+        report(done(voice, given.out / name))
+        if not given.no_recogniser:
+            columns = [COLUMNS[name]] if name in COLUMNS else []
+            judge = ["evaluate.protocol=null", "evaluate.disturb=[]", f"tune.budget.minutes={given.minutes}"]
+            folder = given.out / f"{name}-recogniser"
+            done(load(RECIPES / "fsdd-strings.yaml", [source, *columns, *judge]), folder)
+            understood(voice, given.out / name / "model", folder / "model")
 
 
 def done(recipe: Recipe, folder: Path) -> Run:
