@@ -88,7 +88,8 @@ def understood(recipe: Recipe, voice_folder: Path, recogniser_folder: Path) -> N
     features, floor, rows = voice.speaks.features, Nearest(parts.train), list(parts.test)
 
     def there_and_back(row: Row) -> Sound:
-        return voice.speaks.played(features.logmel.features(row.y.at(features.logmel.rate_hz)))
+        made: Sound = voice.speaks.played(features.logmel.features(row.y.at(features.logmel.rate_hz)))
+        return made
 
     ways: dict[str, Callable[[Row], Sound]] = {
         "recordings": lambda row: row.y,

@@ -230,7 +230,13 @@ def test_the_real_sample_is_read(real: Any) -> None:
     )
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("from a file\n")
+    assert [row.x.text for path in (tmp_path / "a.txt", str(tmp_path / "a.txt")) for row in read_input(path)] == [
+        "from a file\n"
+    ] * 2
+    with pytest.raises(DataError, match="Expected a text file"):
+        read_input(tmp_path / "gone.txt")
     rows = read_input(["Two words", {"text": "one", "speaker": "anna"}])
     assert [row.x for row in rows] == [Utterance("Two words"), Utterance("one", "anna")]
     for wrong in (3, "", " ?! ", {"speaker": "anna"}, {"text": "a", "speaker": 1}, "a" * 2_001):

@@ -58,7 +58,7 @@ class Synthesis:
         return Parts(*divide(parts, how, times=Utterances.moments if timed else None))
 
     def read_input(self, value: Any, options: BaseModel) -> list[Row]:
-        """A text, `{"text": ..., "speaker": ...}`, or a list of such."""
+        """A text, `{"text": ..., "speaker": ...}`, the path of a .txt file, or a list of such."""
         return reading.read_input(value)
 
     def target(self, row: Row) -> Json:
