@@ -25,6 +25,7 @@ FIRST_DATA = {
     "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
     "text-generation": "bundled:python-docs",
+    "text-to-speech": "bundled:morse-messages",
     "time-series-forecasting": "bundled:sunspots",
 }
 LEFT_OUT = ("name", "task", "privacy")  # said otherwise, or reserved

@@ -26,6 +26,7 @@ TASKS: dict[str, str] = {
     "tabular-regression": "tabular.regression",
     "text-classification": "text.classification",
     "text-generation": "text.generation",
+    "text-to-speech": "speech.synthesis",
     "time-series-forecasting": "series.forecasting",
 }
 

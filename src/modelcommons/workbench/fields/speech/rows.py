@@ -1,4 +1,4 @@
-"""rows of recordings: Parquet with the bytes, folders named by class, or a table with a column of paths.
+"""rows of recordings: Parquet with the bytes, folders named by class, a table with a column of paths, or LJ Speech's.
 
 What is known of a recording is its class (role `label`), what is said in it (role `text`), or nothing.
 """
@@ -20,6 +20,7 @@ from modelcommons.formats.canonical import canonical
 from modelcommons.formats.cells import Value, cells, names_of
 from modelcommons.formats.digest import sha256
 from modelcommons.formats.tables import AUDIO_SUFFIXES, Table, read_source
+from modelcommons.workbench.fields.speech.ljspeech import read_layout
 from modelcommons.workbench.fields.speech.sound import Sound, as_int16, header
 from modelcommons.workbench.fields.speech.sound import read as read_sound
 from modelcommons.workbench.task import BadRow, Column, Reading, Row, Source
@@ -126,7 +127,7 @@ def read(source: Source, columns: Mapping[str, str], rate: int | Literal["auto"]
     Raises:
         DataError: no column of recordings or targets is found, there is one class only, or nothing can be read.
     """
-    tables = read_source(source)
+    tables = read_layout(source) or read_source(source)
     roles = find_roles(tables, columns, target)
     tables, known = _known(tables, roles.target, target)
     values = {split: cells(source, table, roles.audio, roles.by_path, "recording") for split, table in tables.items()}
