@@ -28,6 +28,7 @@ def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
     wanted.add_argument("--seed", type=int, default=0)
+    wanted.add_argument("--epochs", type=int, help="passes of fine-tuning, both times; as the recipe has it")
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     given = wanted.parse_args()
     heading()
