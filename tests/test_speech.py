@@ -189,7 +189,7 @@ def test_the_moment_that_decides_is_named() -> None:
 
     model = Classifier(["loud <b>", "soft"], Window(8_000, 8_000), lambda samples: samples, loud_end)
     row = Row("a", Sound((wave(1.0) * 20_000).astype(np.int16), 8_000))
-    explainer = Explainer(model)
+    explainer = Explainer(model.weighed)
     found = explainer.attribute(row)
     assert set(np.argsort(-found.weights)[:2].tolist()) == {18, 19} and found.names[18] == "0.90 s"
     kept, gone = explainer.strength(row, [np.array([0, 1]), np.array([18, 19])])

@@ -123,7 +123,7 @@ class Classification:
         from modelcommons.workbench.fields.speech.classifier import load
         from modelcommons.workbench.fields.speech.explain import Explainer
 
-        return Explainer(load(folder))
+        return Explainer(load(folder).weighed)
 
     def export(self, folder: Path, out: Path) -> None:
         """ONNX: `input_values` (batch, frames, bands), or (batch, samples) of an open model, -> `logits`."""
