@@ -71,7 +71,8 @@ def export(
         inputs: an example of each input by the name of the network's argument, in its order; sizes of at least 2 along
             the axes that are to stay free.
         dynamic: free axes by input: axis -> name.
-        traced: by the older exporter, which writes recurrent layers as ONNX has them; the newer one fixes their length.
+        traced: by the older exporter, which is quick and writes recurrent layers as ONNX has them; the newer one takes
+            their length for fixed.
     """
     import torch
 

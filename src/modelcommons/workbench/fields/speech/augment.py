@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -39,12 +40,12 @@ def noisy(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """In half of all cases with noise whose power falls with frequency, more or less, float32 (N,)."""
     if rng.random() >= NOISY:
         return samples
-    spectrum = np.fft.rfft(rng.normal(0, 1, len(samples)).astype(np.float32))
-    spectrum *= np.maximum(1, np.arange(len(spectrum), dtype=np.float32)) ** (-rng.uniform(*TILTS) / 2)
-    noise = np.fft.irfft(spectrum, len(samples))
-    ratio = 10 ** (-rng.uniform(*RATIOS_DB) / 20)
-    strength = np.sqrt(np.mean(samples**2) / max(1e-12, np.mean(noise**2)))
-    return np.asarray(samples + noise * strength * ratio, np.float32)
+    size = 2 ** math.ceil(math.log2(max(2, len(samples))))  # quick to transform
+    spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
+    spectrum *= np.maximum(1, np.arange(len(spectrum), dtype=np.float32)) ** np.float32(-rng.uniform(*TILTS) / 2)
+    noise = np.fft.irfft(spectrum, size)[: len(samples)]
+    strength = np.sqrt(np.mean(samples**2) / max(1e-12, np.mean(noise**2))) * 10 ** (-rng.uniform(*RATIOS_DB) / 20)
+    return np.asarray(samples + noise * strength, np.float32)
 
 
 def masked(features: np.ndarray, rng: np.random.Generator, longest: float = WIDEST) -> np.ndarray:

@@ -161,13 +161,13 @@ class Recognition:
 
         example = write(folder)
         options = {"mels": 16, "window_ms": 32, "hop_ms": 10, "width": 24, "layers": 2, "dropout": 0, "beam": 2}
-        tune = {"epochs": 14, "batch_size": 8, "learning_rate": 0.02}
+        tune = {"epochs": 8, "batch_size": 8, "learning_rate": 0.01}
         return Tiny(
             source=folder,
             recipe={
                 "model": {"new": "ctc", "options": options}, "data": {"options": {"augment": "none"}}, "tune": tune,
             },
-            metric="wer", at_least=0.2, wrong_file="audio,text\nnowhere.wav,ab\nnothere.wav,ba\n",
+            metric="wer", at_least=0.1, wrong_file="audio,text\nnowhere.wav,ab\nnothere.wav,ba\n",
             example=str(example),
         )  # fmt: skip
 

@@ -38,7 +38,7 @@ def defaults(num_rows: int) -> Defaults:
     """For a new recogniser on this many training rows."""
     batch_size = max(4, min(8, num_rows // 16))
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_rows))
-    return Defaults(epochs, batch_size, learning_rate=4e-3, weight_decay=0.01)
+    return Defaults(epochs, batch_size, learning_rate=3e-3, weight_decay=0.01)
 
 
 OPEN_PEAK_RATES = {"full": 1e-4, "head": 1e-3, "lora": 3e-4}  # by method

@@ -33,7 +33,7 @@ def export(folder: Path, out: Path) -> None:
         options, alphabet, _ = read_own(folder, config)
         inputs = {"features": torch.randn(2, FRAMES, options.mels), "lengths": torch.tensor([FRAMES, FRAMES // 2])}
         free = {"features": {0: "batch", 1: "frames"}, "lengths": {0: "batch"}}
-        write(own_network(folder, options, alphabet), inputs, ["log_probs", "frames"], free, out)
+        write(own_network(folder, options, alphabet), inputs, ["log_probs", "frames"], free, out, traced=True)
         return
     if config.get("is_encoder_decoder"):
         raise UsageError("a recogniser that writes token by token has no export")
@@ -49,4 +49,4 @@ def export(folder: Path, out: Path) -> None:
             return logits
 
     free = {"input_values": {0: "batch", 1: "samples"}}
-    write(Logits().eval(), {"input_values": torch.randn(2, SAMPLES)}, ["logits"], free, out)
+    write(Logits().eval(), {"input_values": torch.randn(2, SAMPLES)}, ["logits"], free, out, traced=True)
