@@ -31,8 +31,8 @@ def main() -> None:
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     given = wanted.parse_args()
     heading()
-    chosen = ("model.options={streaming: true}",) if given.streaming else ()
-    chosen += ("data.options={augment: [splice, speed, gain, mask]}",) if given.quiet else ()
+    chosen = ("model.options={streaming: true}",) * given.streaming
+    chosen += ("data.options={augment: [splice, speed, gain, mask]}",) * given.quiet
     name = f"fsdd-strings{'-streaming' * given.streaming}{'-quiet' * given.quiet}"
     runs = []
     for seed in given.seeds:

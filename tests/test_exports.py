@@ -81,9 +81,9 @@ def test_a_model_without_export_leaves_the_run_whole(tmp_path: Path) -> None:
     recipe = SimpleNamespace(shrink=SimpleNamespace(formats=["onnx"]))
     said: list[str] = []
     progress = SimpleNamespace(line=lambda stage, text: said.append(text), step=lambda *told: None)
-    made = stage.shrink(
-        *cast(Any, (Task(), SimpleNamespace(trained=[trained], chosen=0), None, None, None, recipe)),
-        RunFolder(tmp_path), cast(Any, progress),
-    )  # fmt: skip
+    task, tuned = cast(Any, Task()), cast(Any, SimpleNamespace(trained=[trained], chosen=0))
+    none = cast(Any, None)
+    folder = RunFolder(tmp_path)
+    made = stage.shrink(task, tuned, none, none, none, cast(Any, recipe), folder, cast(Any, progress))
     assert not made.exports and made.skipped == "this one has no export"
     assert said == ["left out: this one has no export"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import tempfile
@@ -108,8 +107,8 @@ def _write_traced(
     import onnx
     import torch
 
-    made = io.BytesIO()
-    with _quiet(), torch.no_grad():
+    with _quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "model.onnx"
         torch.onnx.export(
             network,
             tuple(inputs.values()),
@@ -120,7 +119,8 @@ def _write_traced(
             opset_version=OPSET,
             dynamo=False,
         )
-    write(out, _bare(onnx.load_model_from_string(made.getvalue())))
+        model = onnx.load_model(made)
+    write(out, _bare(model))
 
 
 def _bare(model: Any) -> Any:

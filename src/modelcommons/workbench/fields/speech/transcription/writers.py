@@ -105,8 +105,8 @@ class Script:
         with torch.inference_mode():
             logits = network(heard, decoder_input_ids=tokens[:, :-1]).logits.float()
         after = tokens[:, len(self.start) :]
-        found = logits[:, -after.shape[1] :].log_softmax(2).gather(2, after[:, :, None])
-        return found[:, :, 0].mean(1)
+        found: Tensor = logits[:, -after.shape[1] :].log_softmax(2).gather(2, after[:, :, None])
+        return found.mean((1, 2))
 
     def _text(self, tokens: list[int]) -> str:
         until = tokens.index(self.end) if self.end in tokens else len(tokens)
