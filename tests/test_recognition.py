@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 import modelcommons as mc
 from modelcommons.errors import DataError, FormatError, UsageError
+from modelcommons.formats.model_folder import WEIGHTS, write_config
 from modelcommons.workbench import fields
+from modelcommons.workbench.engine.quantize import session
 from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.speech import augment, rows
 from modelcommons.workbench.fields.speech.features import Features, LogMel
@@ -169,15 +171,30 @@ def test_noise_is_as_far_below_the_recording_as_is_said() -> None:
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
+OPTIONS: dict[str, Any] = {"mels": 16, "width": 24, "layers": 4}
+
+
 def network(streaming: bool) -> tuple[Any, Features]:
     import torch
 
     from modelcommons.workbench.fields.speech.transcription.ctc import Ctc
 
     torch.manual_seed(1)
-    options = CtcOptions(mels=16, width=24, layers=2, streaming=streaming)
-    logmel = LogMel(4_000, 16)
-    return Ctc(options, 5).eval(), Features(logmel, np.full(16, -6, np.float32), np.full(16, 3, np.float32))
+    made = Ctc(CtcOptions(streaming=streaming, **OPTIONS), 5).eval()
+    return made, Features(LogMel(4_000, 16), np.full(16, -6, np.float32), np.full(16, 3, np.float32))
+
+
+def saved(folder: Path, streaming: bool) -> Any:
+    """The same as a model folder; gives back the network."""
+    from safetensors.torch import save_file
+
+    made, features = network(streaming)
+    save_file(made.state_dict(), folder / WEIGHTS)
+    write_config(
+        folder, "automatic-speech-recognition", "ctc", {"streaming": streaming, **OPTIONS}, alphabet="abc ",
+        preprocess=features.written(),
+    )  # fmt: skip
+    return made
 
 
 def sounds() -> list[np.ndarray]:
@@ -202,6 +219,35 @@ def test_what_is_heard_bit_by_bit_is_what_is_heard_at_once(chunk: int) -> None:
         row = Row("a", Sound(as_int16(sound), 4_000))
         said = "".join(listener.stream(row))
         assert " ".join(said.split()) == listener.predict([row])[0]["prediction"]["text"]
+
+
+def test_a_model_folder_writes_while_it_listens_if_it_can(tmp_path: Path) -> None:
+    saved(tmp_path, streaming=True)
+    heard = {"array": sounds()[1], "sampling_rate": 4_000}
+    parts = list(mc.load(tmp_path).stream(heard))
+    assert len(parts) > 1 and "".join(parts)
+    saved(tmp_path, streaming=False)
+    with pytest.raises(UsageError, match="come whole"):
+        list(mc.load(tmp_path).stream(heard))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_export_hears_recordings_of_any_length(streaming: bool, tmp_path: Path) -> None:
+    import torch
+
+    made = saved(tmp_path, streaming)
+    fields.find("automatic-speech-recognition").export(tmp_path, tmp_path / "model.onnx")  # type: ignore[attr-defined]
+    opened = session(tmp_path / "model.onnx")
+    for lengths in ([100, 61], [301, 3], [40]):
+        features, frames = torch.randn(len(lengths), max(lengths), 16), torch.tensor(lengths)
+        found = opened.run({"features": features.numpy(), "lengths": frames.numpy()})
+        for one, expected in zip(found, made(features, frames), strict=True):
+            np.testing.assert_allclose(one, expected.detach().numpy(), atol=1e-5)
+    rows = [Row(str(at), Sound(as_int16(sound), 4_000)) for at, sound in enumerate(sounds())]
+    texts = [
+        [answer["prediction"] for answer in model.load(tmp_path, name).predict(rows)] for name in ("", "model.onnx")
+    ]
+    assert texts[0] == texts[1]
 
 
 # --- whole runs -----------------------------------------------------------------------------------------------------
