@@ -11,7 +11,7 @@ from modelcommons.workbench.fields.speech.sound import Sound, as_int16, resample
 RATIOS_DB = {f"noise-{ratio}db": ratio for ratio in (20, 10, 5, 0)}
 SPEEDS = {"slower": (9, 10), "faster": (11, 10)}  # so many samples become so many
 DISTURBANCES = {name: f"white noise {ratio} dB below the recording" for name, ratio in RATIOS_DB.items()} | {
-    name: f"{before / after} times as fast, and with it the pitch" for name, (before, after) in SPEEDS.items()
+    name: f"{before / after} times as fast, and its pitch with it" for name, (before, after) in SPEEDS.items()
 }
 
 

@@ -32,10 +32,10 @@ class Piece:
 
 
 class Splicer:
-    """The pieces of training recordings, by voice: the row's group, where it has one."""
+    """The pieces of training recordings, by voice: the row's group; without groups each recording is a voice."""
 
     def __init__(self, clips: Clips) -> None:
-        self.clips, self.voices = clips, [row.group or "" for row in clips]
+        self.clips, self.voices = clips, [row.group or row.id for row in clips]
         self.pieces: dict[str, list[Piece]] = {voice: [] for voice in self.voices}
         for row, voice in enumerate(self.voices):
             self.pieces[voice] += pieces(row, clips.sound(row).samples, clips.rate_hz, clips.targets[row])
