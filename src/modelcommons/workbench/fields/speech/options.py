@@ -55,6 +55,17 @@ class RecognitionOptions(BaseModel):
         return _changes(self.augment, ("splice", "speed", "gain", "noise", "mask"))
 
 
+class SynthesisOptions(BaseModel):
+    """`data.options` of text-to-speech."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: Rate = Field("auto", description=f"Samples a second; `auto`: as most recordings have, at most {HIGHEST:,}.")
+    capitals: bool = Field(
+        False, description="Keeps capital letters apart from small ones; punctuation is always kept."
+    )
+
+
 def _changes(chosen: tuple[Change, ...] | Literal["auto", "none"], usual: tuple[Change, ...]) -> tuple[Change, ...]:
     match chosen:
         case "auto":
