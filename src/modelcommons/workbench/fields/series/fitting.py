@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError, RecipeError
 from modelcommons.workbench.engine.training import Fit, Point
-from modelcommons.workbench.fields.series import covariates, linear, networks, pretrained
+from modelcommons.workbench.fields.series import covariates, ensemble, linear, networks, pretrained
 from modelcommons.workbench.fields.series.forecaster import (
     Config,
+    Run,
     as_json,
     calibrated,
     linear_run,
     linear_weights,
+    read_config,
+    read_weights,
     write_config,
     write_weights,
 )
 from modelcommons.workbench.fields.series.linear import Fitted
 from modelcommons.workbench.fields.series.rows import Options, Windows, touched
-from modelcommons.workbench.task import Job
+from modelcommons.workbench.task import Choice, Job
 
 SEASONS = (1, 2, 3, 4, 7, 14, 21, 30)  # look-backs that `auto` tries, in seasons
 LONGEST = 720  # steps of look-back that `auto` tries at most
@@ -75,12 +81,23 @@ class TransformerOptions(BaseModel):
     heads: int = Field(4, ge=1, description="Attention heads.")
 
 
+class EnsembleOptions(BaseModel):
+    """A weighted mean of several forecasters, each with its own defaults."""
+
+    model_config = STRICT
+
+    members: tuple[Literal["linear", "rnn", "lstm", "transformer"], ...] = Field(
+        ("linear", "lstm"), min_length=2, description="What is averaged; weights are chosen on validation."
+    )
+
+
 ARCHITECTURES: dict[str, type[BaseModel]] = {
     "linear": LinearOptions,
     "seasonal-naive": NaiveOptions,
     "rnn": RnnOptions,
     "lstm": LstmOptions,
     "transformer": TransformerOptions,
+    "ensemble": EnsembleOptions,
 }
 
 
@@ -97,6 +114,8 @@ def fit(train: Windows, validation: Windows, job: Job) -> Fit:
             return _linear(train, validation, options, job, started)
         case RnnOptions() | TransformerOptions():
             return _fit_network(train, validation, job, options)
+        case EnsembleOptions():
+            return _fit_ensemble(train, validation, job, options)
     raise AssertionError(f"no way to fit {job.choice.name}")
 
 
@@ -209,6 +228,51 @@ def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOpti
     write_config(config, job.folder)
     settings = {"look-back": lookback, "patch": config.options["patch"]}
     return replace(fit, settings={**fit.settings, **settings, **_promised(config)})
+
+
+def _fit_ensemble(train: Windows, validation: Windows, job: Job, options: EnsembleOptions) -> Fit:
+    """Each member is fitted as it would be alone, one after the other; what is left of a budget is shared."""
+    started = time.monotonic()
+    fits: list[Fit] = []
+    configs: list[Config] = []
+    weights: dict[str, np.ndarray] = {}
+    runs: list[Run] = []
+    for at, name in enumerate(options.members):
+        left = None if job.seconds is None else job.seconds - sum(fit.seconds for fit in fits)
+        with tempfile.TemporaryDirectory() as folder:
+            alone = replace(
+                job, choice=Choice(None, name), folder=Path(folder), checkpoints=job.checkpoints / str(at),
+                seconds=left and max(left, 0.0) / (len(options.members) - at),
+            )  # fmt: skip
+            fits.append(fit(train, validation, alone))
+            configs.append(read_config(Path(folder)))
+            found = read_weights(Path(folder))
+        found.pop("spread", None)
+        runs.append(networks.run_of(networks.loaded(configs[-1], found)))
+        weights |= {f"members.{at}.{key}": value for key, value in found.items()}
+    shares, error = ensemble.shares(list(zip(runs, configs, strict=True)), validation)
+    lookback = max(config.lookback for config in configs)
+    asked = cast(Options, job.options)
+    config = Config.of(validation.panel, "ensemble", lookback, asked, {"members": list(map(as_json, configs))})
+    weights["shares"] = shares.astype(np.float32)
+    spread = calibrated([(networks.run_of(networks.loaded(config, weights)), validation)], config)
+    write_weights(weights, spread, job.folder)
+    write_config(config, job.folder)
+    seconds, steps = time.monotonic() - started, sum(fit.steps for fit in fits)
+    names = [f"{name} {at + 1}" for at, name in enumerate(options.members)]
+    point = Point(step=steps, epoch=1.0, seconds=seconds, train_loss=error, metric=error)
+    return Fit(
+        metric="mse", value=error, curve=(point,), steps=steps, epochs=max(fit.epochs for fit in fits), seconds=seconds,
+        rows_per_second=len(train) / max(seconds, 1e-9), parameters=sum(fit.parameters for fit in fits),
+        trained_parameters=sum(fit.trained_parameters for fit in fits),
+        settings={
+            "shares": dict(zip(names, np.round(shares, 4).tolist(), strict=True)),
+            "validation mse of each": {name: round(fit.value, 6) for name, fit in zip(names, fits, strict=True)},
+            "seconds of each": {name: round(fit.seconds, 1) for name, fit in zip(names, fits, strict=True)},
+            "parameters of each": {name: fit.parameters for name, fit in zip(names, fits, strict=True)},
+            **_promised(config),
+        },
+    )  # fmt: skip
 
 
 def _fit_open(train: Windows, validation: Windows, job: Job) -> Fit:

@@ -46,7 +46,9 @@ class Config:
     @classmethod
     def of(cls, panel: Panel, architecture: str, lookback: int, asked: Options, options: Mapping[str, Any]) -> Config:
         """Of a model that reads the columns beside the series too."""
-        scale = "series" if len(panel.scales) > 1 else panel.scales[0] if panel.scales else None
+        scale: Scale | Literal["series"] | None = panel.scales[0] if panel.scales else None
+        if len(panel.scales) > 1:
+            scale = "series"
         return cls(
             architecture, panel.horizon, lookback, panel.channels, panel.season, scale, asked.interval, options,
             asked.quantiles, panel.known, panel.past,

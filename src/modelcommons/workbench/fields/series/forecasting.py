@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import BaseModel
 
-from modelcommons.errors import DataError, FormatError, UsageError
+from modelcommons.errors import DataError, UsageError
 from modelcommons.formats.tables import is_file
 from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.fields.series import linear, pretrained
@@ -31,7 +31,7 @@ from modelcommons.workbench.fields.series.forecaster import (
     read_weights,
 )
 from modelcommons.workbench.fields.series.metrics import METRICS, agrees, block, changed, losses, rounded, scores
-from modelcommons.workbench.fields.series.networks import build, run_of
+from modelcommons.workbench.fields.series.networks import loaded, run_of
 from modelcommons.workbench.fields.series.reading import read, read_history
 from modelcommons.workbench.fields.series.rows import History, Options, Windows, split
 from modelcommons.workbench.task import Job, Json, Model, Parts, Reading, Row, Rows, Source, Split, Tiny
@@ -219,21 +219,10 @@ def _unpacked(folder: Path, config: Config) -> tuple[dict[str, np.ndarray], np.n
 
 
 def _network(folder: Path, config: Config, weights: Mapping[str, np.ndarray]) -> Any:
-    """The network with its weights, for evaluation.
-
-    Raises:
-        FormatError: the weights are not those of this config.
-    """
-    import torch
-
+    """The network with its weights, for evaluation."""
     if config.architecture in pretrained.CLASSES:
         return pretrained.plain(pretrained.load(folder)[0]).eval()
-    network = build(config)
-    try:
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    except RuntimeError as error:
-        raise FormatError(f"The weights are not those of the {config.architecture} in config.json: {error}") from error
-    return network.eval()
+    return loaded(config, weights)
 
 
 def _onnx_run(path: Path, config: Config) -> Callable[[Inputs], Outputs]:

@@ -54,6 +54,10 @@ class Regressed(nn.Module):
 class Effect(nn.Module):
     """Columns known ahead (..., K) -> what they add (..., C); nothing before it is trained."""
 
+    mean: Tensor
+    std: Tensor
+    unit: Tensor
+
     def __init__(self, num_known: int, num_channels: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_known))
@@ -73,6 +77,8 @@ class Normalised(nn.Module):
 
     Source: Kim et al. 2022, Reversible Instance Normalization; without its trained affine part.
     """
+
+    unit: Tensor
 
     def __init__(self, network: nn.Module, num_outputs: int, num_past: int) -> None:
         super().__init__()
@@ -124,7 +130,7 @@ class Rnn(nn.Module):
 
     def forward(self, x_BVL: Tensor) -> Tensor:
         x_BVL = x_BVL[:, :, x_BVL.shape[2] % self.patch :]  # whole patches, the latest
-        x_BVNP = x_BVL.unflatten(2, (-1, self.patch))
+        x_BVNP = x_BVL.reshape(*x_BVL.shape[:2], -1, self.patch)
         every_BNW, _ = self.memory(torch.relu(self.embed(x_BVNP.transpose(1, 2).flatten(2))))
         return self.head(every_BNW[:, -1])  # type: ignore[no-any-return]
 
@@ -163,6 +169,8 @@ class Transformer(nn.Module):
 class Ensemble(nn.Module):
     """A weighted mean of networks, each over its own look-back; a member without quantiles gives its mean for each."""
 
+    shares: Tensor
+
     def __init__(self, members: Sequence[nn.Module], lookbacks: Sequence[int], horizon: int) -> None:
         super().__init__()
         self.members, self.lookbacks, self.horizon = nn.ModuleList(members), lookbacks, horizon
@@ -179,7 +187,7 @@ class Ensemble(nn.Module):
             found.append(member(**inputs))
         num_outputs = max(answer.shape[1] for answer in found)
         every = torch.stack([answer.expand(-1, num_outputs, -1, -1) for answer in found])
-        return (self.shares[:, None, None, None, None] * every).sum(dim=0)  # type: ignore[no-any-return]
+        return (self.shares[:, None, None, None, None] * every).sum(dim=0)
 
 
 class Finished(nn.Module):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelcommons.errors import FormatError
 from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.series import pretrained
 from modelcommons.workbench.fields.series.forecaster import Config, Inputs, Run, from_json, gathered
@@ -53,6 +55,22 @@ def build(config: Config) -> nn.Module:
     is_linear = isinstance(network, models.Linear)
     effect = nn.Linear(*sizes, bias=False) if is_linear else models.Effect(*sizes)
     return models.Regressed(network, effect, config.lookback)
+
+
+def loaded(config: Config, weights: Mapping[str, np.ndarray]) -> nn.Module:
+    """The network that `config` describes with its weights, for evaluation.
+
+    Raises:
+        FormatError: the weights are not those of this config.
+    """
+    import torch
+
+    network = build(config)
+    try:
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    except RuntimeError as error:
+        raise FormatError(f"The weights are not those of the {config.architecture} in config.json: {error}") from error
+    return network.eval()
 
 
 def measure(network: nn.Module, train: Windows) -> None:
