@@ -83,6 +83,12 @@ class World:
         return TASK.load(folder)
 
 
+@pytest.mark.parametrize(("last", "name"), [(3.0, "volatile"), (1.0, "calm")])
+def test_volatility_is_the_size_of_the_last_steps_beside_all(last: float, name: str) -> None:
+    past = np.cumsum([[0.0], [2.0], [-2.0], [2.0], [last], [last]], axis=0)
+    assert TASK.slice(Row("a", History(past, np.datetime64("2020-01-01")), np.zeros((2, 1))), "volatility") == name
+
+
 @pytest.fixture(scope="module", params=["linear", "seasonal-naive"])
 def noisy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A season of a week in noise that is the same all the time: what was promised can be kept."""
@@ -181,12 +187,12 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def sales(known: bool) -> dict[str, np.ndarray]:
+def sales(known: bool, days: int = 700) -> dict[str, np.ndarray]:
     """Sales that a promotion in their own step, or a lead a week before, determines but for a little noise."""
     rng = np.random.default_rng(1)
-    beside = (rng.random(700) < 0.3) * 1.0 if known else rng.normal(size=700)
+    beside = (rng.random(days) < 0.3) * 1.0 if known else rng.normal(size=days)
     told = beside if known else np.concatenate([np.zeros(7), beside[:-7]])
-    values = 10 + np.sin(np.arange(700) * 2 * np.pi / 7) + 5 * told + rng.normal(size=700) * 0.1
+    values = 10 + np.sin(np.arange(days) * 2 * np.pi / 7) + 5 * told + rng.normal(size=days) * 0.1
     return {"sales": values, "promo" if known else "lead": beside}
 
 
@@ -243,6 +249,59 @@ def test_the_calendar_is_known_ahead(tmp_path: Path) -> None:
     assert errors[1] < 0.1 * errors[0]
 
 
+# --- many series ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Options, Any]:
+    """Three series of very different size in one table: whole, begun late, and ended early."""
+    folder, rng, lines = tmp_path_factory.mktemp("many"), np.random.default_rng(0), []
+    for name, first, last, size in (("a", 0, 400, 1.0), ("b", 100, 400, 1000.0), ("c", 0, 250, 0.01)):
+        for step in range(first, last):
+            value = size * (20 + np.sin(step * 2 * np.pi / 7) + 0.1 * rng.normal())
+            lines.append(f"{name},{np.datetime64('2020-01-01') + step},{value:.6g}")
+    (folder / "shops.csv").write_text("\n".join(["shop,day,sales", *lines, ""]))
+    options = Options(horizon=7, season=7)
+    source = Source("shops", folder, (SourceFile("shops.csv", 0, ""),), "")
+    return folder, options, TASK.split(TASK.rows(source, {"series": "shop"}, options), Split(), options)
+
+
+def test_many_series_are_divided_at_one_date(many: tuple[Path, Options, Any]) -> None:
+    """Nothing of any series is trained on that came after the first step to validate of another."""
+    parts = many[2]
+    last_trained = max(row.x.start + np.timedelta64(6, "D") for row in parts.train)
+    assert last_trained < min(row.x.start for row in parts.validation)
+    assert {row.group for row in parts.test} == {"shops.csv/a", "shops.csv/b"}
+    assert {row.group for row in parts.train} == {"shops.csv/a", "shops.csv/b", "shops.csv/c"}
+
+
+def test_one_model_answers_each_series_in_its_own_units(many: tuple[Path, Options, Any], tmp_path: Path) -> None:
+    folder, options, parts = many
+    job = Job(
+        choice=Choice(None, "linear", {"lookback": 14}), training=Training(), options=options, seed=0, folder=tmp_path,
+        checkpoints=tmp_path / "checkpoints", progress=Silent(),
+    )  # fmt: skip
+    TASK.fit(parts.train, parts.validation, job)
+    model = TASK.load(tmp_path)
+    answers = {row.id: model.predict([row])[0]["prediction"] for row in TASK.read_input(folder / "shops.csv", options)}
+    for name, size in (("a", 1.0), ("b", 1000.0), ("c", 0.01)):
+        answer = answers[f"shops.csv/{name}"]
+        assert np.ptp(answer["mean"]) == pytest.approx(2 * size, rel=0.25)
+        assert np.mean(np.subtract(answer["high"], answer["low"])) == pytest.approx(0.26 * size, rel=0.5), (
+            "80 % of noise"
+        )
+
+
+def test_a_series_that_is_not_there_cannot_be_left_out(many: tuple[Path, Options, Any]) -> None:
+    source = Source("shops", many[0], (SourceFile("shops.csv", 0, ""),), "")
+    left = TASK.rows(source, {"series": "shop"}, Options(leave_out=("b",))).parts["all"]
+    assert {row.group for row in left} == {"shops.csv/a", "shops.csv/c"}  # type: ignore[attr-defined]
+    with pytest.raises(
+        DataError, match=r"There is no series 'd' to leave out; the first are shops\.csv/a, shops\.csv/b"
+    ):
+        TASK.rows(source, {"series": "shop"}, Options(leave_out=("d",)))
+
+
 # --- ensembles ------------------------------------------------------------------------------------------------------
 
 
@@ -271,8 +330,8 @@ def test_no_other_shares_are_better_on_validation(seed: int) -> None:
 
 
 def test_an_ensemble_is_no_worse_than_its_members_and_says_what_they_cost(tmp_path: Path) -> None:
-    world = World(tmp_path, sales(known=True), horizon=7, season=7, known=("promo",), quantiles=(0.1, 0.5))
-    model = world.fit("ensemble", {"members": ["linear", "rnn"]}, steps=20)
+    world = World(tmp_path, sales(known=True, days=200), horizon=7, season=7, known=("promo",), quantiles=(0.1, 0.5))
+    model = world.fit("ensemble", {"members": ["linear", "rnn"]}, steps=5)
     told = world.told.settings
     assert told["parameters of each"]["rnn 2"] > told["parameters of each"]["linear 1"]
     assert sum(told["shares"].values()) == pytest.approx(1, abs=1e-3) and len(told["seconds of each"]) == 2

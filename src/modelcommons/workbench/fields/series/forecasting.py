@@ -61,6 +61,7 @@ class Forecasting:
         "month": "month of the first step forecast",
         "year": "year of the first step forecast",
         "series": "series id or file",
+        "volatility": "whether the steps just before are larger than is usual for the series",
         "regime": "whether the level moves by more than one deviation of as many steps before",
     }
 
@@ -99,6 +100,8 @@ class Forecasting:
     def slice(self, row: Row, name: str) -> str:
         if name == "regime":
             return _regime(row)
+        if name == "volatility":
+            return _volatility(row)
         start = row.x.start.astype("datetime64[s]").item()
         match name:
             case "hour":
@@ -208,6 +211,15 @@ def _regime(row: Row) -> str:
     past = row.x.values[-len(row.y) :]  # (horizon, channels)
     moved = np.abs(row.y.mean(axis=0) - past.mean(axis=0)) / np.maximum(past.std(axis=0), 1e-12)
     return "level moves" if float(moved.mean()) > 1 else "level stays"
+
+
+def _volatility(row: Row) -> str:
+    """The mean size of as many steps as the horizon has, beside that of all steps before the origin."""
+    size = np.abs(np.diff(row.x.values, axis=0))  # (steps, channels)
+    if not len(size):
+        return "calm"
+    recent = size[-len(row.y) :].mean(axis=0) / np.maximum(size.mean(axis=0), 1e-12)
+    return "volatile" if float(recent.mean()) > 1 else "calm"
 
 
 def _unpacked(folder: Path, config: Config) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

@@ -103,7 +103,7 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     for file, table in zip(files, usable, strict=True):
         for piece in _pieces(file, table, roles):
             by_name.setdefault(piece.name, []).append(piece)
-    every = [_Lines.of(name, pieces) for name, pieces in by_name.items()]
+    every = [_Lines.of(name, pieces) for name, pieces in _kept(by_name, options.leave_out).items()]
     frequency = _frequency(every)
     doubles = [_doubles(lines) for lines in every]
     bad = [BadRow(line.where, line.reason) for table in usable for line in table.bad] + [
@@ -251,6 +251,15 @@ def _pieces(file: SourceFile, table: Table, roles: _Roles) -> list[_Piece]:
     return [
         _Piece(f"{own}/{id}".strip("/"), times[mine], values[mine], mine, table, part) for id, mine in by_id.items()
     ]
+
+
+def _kept(by_name: dict[str, list[_Piece]], leave_out: Sequence[str]) -> dict[str, list[_Piece]]:
+    """Without the series whose id, or file, is to be left out."""
+    left = {name for name in by_name for id in leave_out if f"/{name}".endswith(f"/{id}")}
+    for id in leave_out:
+        if not any(f"/{name}".endswith(f"/{id}") for name in left):
+            raise DataError(f"There is no series '{id}' to leave out; the first are {', '.join([*by_name][:SHOWN])}.")
+    return {name: pieces for name, pieces in by_name.items() if name not in left}
 
 
 def _doubles(lines: _Lines) -> list[BadRow]:

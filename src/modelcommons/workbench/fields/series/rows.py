@@ -40,6 +40,7 @@ class Options(BaseModel):
     )
     past: tuple[str, ...] = Field((), description="Number columns known up to now only, read over the look-back.")
     calendar: tuple[Part, ...] = Field((), description="Parts of the calendar that count as known ahead.")
+    leave_out: tuple[str, ...] = Field((), description="Series ids (or files) that are not read.")
     stride: int = Field(1, ge=1, description="Steps between the windows of validation and test.")
     gaps: Literal["interpolate", "refuse"] = Field(
         "interpolate", description="Missing steps: interpolated (never scored), or refused."
@@ -192,7 +193,7 @@ def split(panel: Panel, how: Split, options: Options) -> Parts:
     """
     if how.by not in ("auto", "time"):
         raise RecipeError(f"data.split.by: expected 'time' (or 'auto') for time series, got '{how.by}'. Leave it out.")
-    bounds = [_bounds(series, how, panel.horizon) for series in panel.series]
+    bounds = _bounds(panel, how)
     panel = _learn(
         replace(panel, series=tuple(fill(one, bound, panel) for one, bound in zip(panel.series, bounds, strict=True))),
         bounds,
@@ -217,25 +218,44 @@ def split(panel: Panel, how: Split, options: Options) -> Parts:
     return Parts(train, validation, test, _how(panel, bounds, how))
 
 
-def _bounds(series: Series, how: Split, horizon: int) -> tuple[int, int, int]:
-    """Ends of train, validation and test in steps of the series."""
-    num_steps = len(series.times)
+def _bounds(panel: Panel, how: Split) -> list[tuple[int, int, int]]:
+    """Ends of train, validation and test in steps of each series: as the files say, else at one date for all.
+
+    So no series is forecast with what was not yet known of another.
+    """
+    first = min(series.times[0] for series in panel.series)
+    offsets = [int(panel.frequency.steps(np.array([first, one.times[0]]))[0][1]) for one in panel.series]
+    last = max(offset + len(series.times) for offset, series in zip(offsets, panel.series, strict=True))
+    found = []
+    for offset, series in zip(offsets, panel.series, strict=True):
+        num_steps = len(series.times)
+        if series.bounds and how.sizes is None:
+            ends = _divided(series.bounds, how, panel.horizon)
+        else:
+            if how.sizes is not None and sum(how.sizes) > last:
+                raise DataError(f"data.split.sizes add up to {sum(how.sizes):,} steps; there are {last:,}.")
+            start, middle, end = _divided((last, last, last), how, panel.horizon)
+            ends = min(max(start - offset, 0), num_steps), min(max(middle - offset, 0), num_steps), end - offset
+        if ends[0] < 2 * panel.horizon:
+            raise DataError(
+                f"Expected at least {2 * panel.horizon} training steps to forecast {panel.horizon}; {series.name} "
+                f"leaves {max(ends[0], 0)} of its {num_steps:,}. Give more data, or a smaller data.options.horizon."
+            )
+        found.append((ends[0], ends[1], min(ends[2], num_steps)))
+    return found
+
+
+def _divided(ends: tuple[int, int, int], how: Split, horizon: int) -> tuple[int, int, int]:
+    """Ends of train, validation and test, those that nobody gave by their shares."""
     if how.sizes is not None:
-        ends = np.cumsum(how.sizes).tolist()
-        if ends[2] > num_steps:
-            raise DataError(f"data.split.sizes add up to {ends[2]:,} steps; {series.name} has {num_steps:,}.")
-        return ends[0], ends[1], ends[2]
-    start, middle, end = series.bounds or (num_steps, num_steps, num_steps)
+        train, validation, test = how.sizes
+        return train, train + validation, train + validation + test
+    start, middle, end = ends
     if middle == end:
         middle = end - max(round(end * how.test), horizon)
         start = min(start, middle)
     if start == middle:
         start = middle - max(round(middle * how.validation), horizon)
-    if start < 2 * horizon:
-        raise DataError(
-            f"Expected at least {2 * horizon} training steps to forecast {horizon}; {series.name} leaves "
-            f"{max(start, 0)} of its {num_steps:,}. Give more data, or a smaller data.options.horizon."
-        )
     return start, middle, end
 
 
@@ -322,7 +342,8 @@ def _naive(values: np.ndarray, season: int) -> np.ndarray:
 
 
 def _how(panel: Panel, bounds: list[tuple[int, int, int]], how: Split) -> str:
-    (a, b, c), more = bounds[0], f" in each of {len(bounds)} series" if len(bounds) > 1 else ""
+    a, b, c = (sum(ends) for ends in zip(*bounds, strict=True))
+    more = f" of {len(bounds)} series" if len(bounds) > 1 else ""
     scaled = ", standardised on the training steps" if panel.scales else ", original units"
     given = "as given" if how.sizes or panel.series[0].bounds else "by time"
-    return f"{a:,} + {b - a:,} + {c - b:,} steps {given}{more}; season {panel.season}{scaled}"
+    return f"{a:,} + {b - a:,} + {c - b:,} steps{more} {given}; season {panel.season}{scaled}"
