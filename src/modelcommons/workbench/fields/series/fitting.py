@@ -139,8 +139,18 @@ def _linear(train: Windows, validation: Windows, options: LinearOptions, job: Jo
     beside = covariates.learn(train)
     train, validation = beside.without(train), beside.without(validation)
     fitted = linear.fit(train, validation, lookbacks)
+    settings: dict[str, Any] = {}
+    if train.panel.past:
+        alone = linear.fit(covariates.bare(train), covariates.bare(validation), lookbacks)
+        settings["look-backs that read no other column"] = [
+            own.lookback for own, one in zip(alone, fitted, strict=True) if own.judged <= one.judged
+        ]
+        fitted = [
+            one if one.judged < own.judged else own.beside(len(train.panel.past))
+            for own, one in zip(alone, fitted, strict=True)
+        ]
     kept = sorted(fitted, key=lambda one: one.judged)[:AVERAGED] if asked == "auto" else fitted
-    settings = {
+    settings |= {
         "validation mse by look-back": {str(one.lookback): round(one.error, 6) for one in fitted},
         "ridge by look-back": {str(one.lookback): one.ridge for one in fitted},
         "averaged": [one.lookback for one in kept],

@@ -10,7 +10,7 @@ forecast being made. So every ridge is judged on stretches of the training steps
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,15 @@ class Fitted:
     @property
     def lookback(self) -> int:
         return int(self.weight.shape[2])
+
+    def beside(self, num_past: int) -> Fitted:
+        """The same map where it could read columns known up to now, and does not."""
+        unread = ((0, 0), (num_past, 0), (0, 0))
+        return replace(
+            self,
+            weight=np.pad(self.weight, unread),
+            held_out=tuple(np.pad(weight, unread) for weight in self.held_out),
+        )
 
 
 def seasonal_naive(season: int, horizon: int) -> np.ndarray:
