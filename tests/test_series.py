@@ -235,6 +235,19 @@ def test_what_is_known_ahead_is_asked_for_in_a_sentence(tmp_path: Path) -> None:
         model.predict(TASK.read_input([1.0] * 30, world.options))
 
 
+def test_a_gap_before_the_first_step_does_not_lead_to_what_is_forecast(tmp_path: Path) -> None:
+    """Gaps are filled between their neighbours, and the later neighbour may be the first step to forecast."""
+    columns = sales(known=False)
+    last, gap = len(columns["sales"]) - 7, slice(len(columns["sales"]) - 9, len(columns["sales"]) - 7)
+    answers = []
+    for name, value in (("a", 10.0), ("b", 1000.0)):
+        columns["sales"][gap], columns["sales"][last] = np.nan, value
+        world = World(tmp_path / name, columns, horizon=7, season=7)
+        model = TASK.baseline(world.parts.train, world.options)[1]
+        answers.append(model.predict([world.parts.test[len(world.parts.test) - 1]]))
+    assert answers[0] == answers[1]
+
+
 def test_the_calendar_is_known_ahead(tmp_path: Path) -> None:
     """A level for each month is more than a map of four weeks can know."""
     months = (np.datetime64("2020-01-01") + np.arange(1400)).astype("datetime64[M]").astype(int) % 12

@@ -136,7 +136,7 @@ class Windows:
         panel, series = self.panel, self.panel.series[at]
         naive = panel.naive[at] if panel.naive else None
         history = History(
-            series.values[:origin], series.times[origin], naive, panel.scales[at] if panel.scales else None,
+            _before(series, origin), series.times[origin], naive, panel.scales[at] if panel.scales else None,
             series.known[: origin + panel.horizon], series.past[:origin],
         )  # fmt: skip
         return Row(self._id(at, origin), history, series.values[origin : origin + panel.horizon], series.name)
@@ -155,6 +155,17 @@ class Windows:
         series = self.panel.series[at]
         moment = np.datetime_as_string(series.times[origin], self.panel.frequency.resolution)  # type: ignore[call-overload]
         return f"{series.name}@{str(moment).replace('T', ' ')}"
+
+
+def _before(series: Series, origin: int) -> np.ndarray:
+    """The values before `origin`; a gap just before it holds the last value instead of leading to the next, which is to
+    be forecast.
+    """
+    values = series.values[:origin]
+    if series.observed[origin - 1] or not series.observed[:origin].any():
+        return values
+    last = int(np.flatnonzero(series.observed[:origin])[-1])
+    return np.concatenate([values[: last + 1], np.repeat(values[last : last + 1], origin - 1 - last, axis=0)])
 
 
 def evenly(count: int, most: int) -> np.ndarray:
