@@ -18,9 +18,10 @@ from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields import find
 from modelcommons.workbench.fields.series.calendar import Frequency
 from modelcommons.workbench.fields.series.ensemble import shares
-from modelcommons.workbench.fields.series.forecaster import Config
+from modelcommons.workbench.fields.series.forecaster import Config, gathered, linear_run, read_config, read_weights
 from modelcommons.workbench.fields.series.forecasting import TASK
 from modelcommons.workbench.fields.series.metrics import scores
+from modelcommons.workbench.fields.series.networks import loaded, run_of
 from modelcommons.workbench.fields.series.rows import History, Options, Panel, Series, Windows
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.run import Run, run
@@ -207,6 +208,18 @@ def test_a_column_that_determines_the_series_is_used(name: str, known: bool, tmp
     rows = [world.parts.test[at] for at in range(0, len(world.parts.test), 3)]
     forecasts = np.array([answer["prediction"]["mean"] for answer in model.predict(rows)])
     assert ((forecasts - [row.y for row in rows]) ** 2).mean() < (1 if known else 6)
+
+
+def test_a_linear_map_is_the_same_with_and_without_torch(tmp_path: Path) -> None:
+    """What is exported is the network; what answers is the map."""
+    columns = sales(known=True) | {"lead": sales(known=False)["lead"]}
+    world = World(tmp_path, columns, horizon=7, season=7, known=("promo",), past=("lead",))
+    world.fit("linear", MODELS["linear"])
+    config, weights = read_config(tmp_path / "linear"), read_weights(tmp_path / "linear")
+    weights.pop("spread")
+    inputs = gathered([world.parts.test[at].x for at in range(9)], config)
+    assert inputs.keys() == {"history", "known", "past"}
+    np.testing.assert_allclose(linear_run(weights)(inputs), run_of(loaded(config, weights))(inputs), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["linear", "lstm"])

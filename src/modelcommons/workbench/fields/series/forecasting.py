@@ -199,7 +199,8 @@ class Forecasting:
         folder.mkdir(parents=True, exist_ok=True)
         lines = [f"{day},{value:.4f}" for day, value in zip(days.tolist(), values.tolist(), strict=True)]
         (folder / "sine.csv").write_text("date,value\n" + "\n".join(lines) + "\n")
-        recipe = {"model": {"new": "linear"}, "data": {"options": {"horizon": 7}}, "tune": {"epochs": 3}}
+        options = {"horizon": 7, "quantiles": [0.1, 0.9]}
+        recipe = {"model": {"new": "linear"}, "data": {"options": options}, "tune": {"epochs": 3}}
         return Tiny(
             source=folder, recipe=recipe, metric="mse", at_least=0.0125, wrong_file="date,value\n2024-01-01,red\n",
             example=list(itertools.islice(values.tolist(), 100)),
