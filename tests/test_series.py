@@ -18,8 +18,10 @@ from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields import find
 from modelcommons.workbench.fields.series.calendar import Frequency
 from modelcommons.workbench.fields.series.ensemble import shares
+from modelcommons.workbench.fields.series.figures import bands_of
 from modelcommons.workbench.fields.series.forecaster import Config, gathered, linear_run, read_config, read_weights
 from modelcommons.workbench.fields.series.forecasting import TASK
+from modelcommons.workbench.fields.series.linear import error, products
 from modelcommons.workbench.fields.series.metrics import scores
 from modelcommons.workbench.fields.series.networks import loaded, run_of
 from modelcommons.workbench.fields.series.rows import History, Options, Panel, Series, Windows
@@ -210,6 +212,29 @@ def test_a_column_that_determines_the_series_is_used(name: str, known: bool, tmp
     assert ((forecasts - [row.y for row in rows]) ** 2).mean() < (1 if known else 6)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(0, 2), st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+def test_the_error_from_sums_of_products_is_that_of_the_forecasts(
+    seed: int, channels: int, num_past: int, lookback: int
+) -> None:
+    """For any map whose rows sum to 1 over the channel and to 0 over the columns beside it, and a shorter look-back."""
+    rng, horizon = np.random.default_rng(seed), 3
+    values, past = rng.normal(size=(40, channels)), rng.normal(size=(40, num_past))
+    times, names = np.arange(40).astype("datetime64[s]"), tuple("abc")
+    series = Series("x", times, values, np.ones(40, bool), values[:, :0], past)
+    panel = Panel((series,), names[:channels], Frequency("second", 1), horizon, past=names[:num_past])
+    windows = Windows(panel, np.array([[0, origin] for origin in range(9, 37)]))
+    weight = rng.normal(size=(horizon, num_past + 1, lookback))
+    weight += ((np.arange(num_past + 1) == num_past)[:, None] - weight.sum(axis=2, keepdims=True)) / lookback
+    config = Config("linear", horizon, lookback, panel.channels, 1, past=panel.past)
+    run = linear_run({"weight": weight[:, -1], "past": weight[:, :-1].swapaxes(0, 1)})
+    inputs = gathered([row.x for row in windows], config) | {
+        "past": np.stack([past[at - lookback : at] for at in range(9, 37)])
+    }
+    direct = ((run(inputs)[:, 0] - np.stack([row.y for row in windows])) ** 2).mean()
+    assert error(weight, products(windows, 9)) == pytest.approx(direct)
+
+
 def test_a_linear_map_is_the_same_with_and_without_torch(tmp_path: Path) -> None:
     """What is exported is the network; what answers is the map."""
     columns = sales(known=True) | {"lead": sales(known=False)["lead"]}
@@ -246,6 +271,19 @@ def test_what_is_known_ahead_is_asked_for_in_a_sentence(tmp_path: Path) -> None:
         model.predict(TASK.read_input(tmp_path / "data.csv", world.options))
     with pytest.raises(DataError, match="Expected a table with promo beside the series"):
         model.predict(TASK.read_input([1.0] * 30, world.options))
+
+
+def test_what_is_forecast_is_not_known_ahead(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Expected 'promo' to be forecast or known ahead, it is named as both"):
+        World(tmp_path, sales(known=True), horizon=7, targets=("sales", "promo"), known=("promo",))
+
+
+@pytest.mark.parametrize("levels", [(0.5,), (0.1, 0.5, 0.9), (0.1, 0.25, 0.75, 0.9)])
+def test_a_fan_has_a_band_for_each_pair_of_levels(levels: tuple[float, ...]) -> None:
+    answer = {"mean": [[0.0]], "low": [[-9.0]], "high": [[9.0]], "quantiles": {str(q): [[q]] for q in levels}}
+    bands = bands_of({"id": "a", "target": {}, "prediction": answer})
+    found = [(float(low[0, 0]), float(high[0, 0])) for low, high in bands]
+    assert found == ([(q, 1 - q) for q in levels if q < 0.5] or [(-9.0, 9.0)])
 
 
 def test_a_gap_before_the_first_step_does_not_lead_to_what_is_forecast(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def _draw_forecasts(figure: Figure, lines: Sequence[Line], words: dict[str, str]
         steps = np.arange(1, len(mean) + 1)
         axes.plot(steps, truth, color=INK, label=words["truth"])
         axes.plot(steps, mean, color=ACCENT, label=words["forecast"])
-        for low, high in _bands(line):
+        for low, high in bands_of(line):
             axes.fill_between(steps, low[:, -1], high[:, -1], color=ACCENT, alpha=0.15, linewidth=0)
         axes.set_title(str(line["id"]), fontsize=9, loc="left")
         plain(axes)
@@ -58,11 +58,12 @@ def _draw_forecasts(figure: Figure, lines: Sequence[Line], words: dict[str, str]
     axes.legend(frameon=False, fontsize=8)
 
 
-def _bands(line: Line) -> list[tuple[np.ndarray, np.ndarray]]:
+def bands_of(line: Line) -> list[tuple[np.ndarray, np.ndarray]]:
     """The fan: each level below the middle with the one as far above it, from the widest; else the interval."""
     every = list(quantiles_of(line).values())
-    if every:
-        return list(zip(every[: len(every) // 2], reversed(every[-(len(every) // 2) :]), strict=True))
+    half = len(every) // 2
+    if half:
+        return list(zip(every[:half], reversed(every[-half:]), strict=True))
     prediction = line["prediction"]
     return [(np.array(prediction["low"]), np.array(prediction["high"]))] if "low" in prediction else []
 

@@ -163,6 +163,10 @@ def _roles(table: Table, columns: Mapping[str, str], options: Options) -> _Roles
             f"Expected at least one column of numbers beside '{time}'; the columns are {', '.join(table.columns)}. "
             "Write numbers as 1234.5, or name the columns that have them: data.options.targets."
         )
+    if both := sorted({*values} & {*options.known}):
+        raise DataError(
+            f"Expected '{both[0]}' to be forecast or known ahead, it is named as both. Leave it out of one."
+        )
     return _Roles(time, series, values, options.known, options.past)
 
 
