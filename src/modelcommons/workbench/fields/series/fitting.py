@@ -275,6 +275,8 @@ def _fit_ensemble(train: Windows, validation: Windows, job: Job, options: Ensemb
         metric="mse", value=error, curve=(point,), steps=steps, epochs=max(fit.epochs for fit in fits), seconds=seconds,
         rows_per_second=len(train) / max(seconds, 1e-9), parameters=sum(fit.parameters for fit in fits),
         trained_parameters=sum(fit.trained_parameters for fit in fits),
+        stopped="budget" if any(fit.stopped == "budget" for fit in fits) else "done",
+        more=" ".join(f"{name}: {fit.more}." for name, fit in zip(names, fits, strict=True) if fit.more),
         settings={
             "shares": dict(zip(names, np.round(shares, 4).tolist(), strict=True)),
             "validation mse of each": {name: round(fit.value, 6) for name, fit in zip(names, fits, strict=True)},
