@@ -30,6 +30,7 @@ SHARED = {
     "chinese-poem-genre": "chinese_poem_genre",
     "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
+    "exchange-rates": "finance_series",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
     "fsdd-noise": "fsdd",
