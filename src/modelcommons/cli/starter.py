@@ -24,6 +24,7 @@ FIRST_DATA = {
     "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
     "text-generation": "bundled:python-docs",
+    "text2text-generation": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
 }
 LEFT_OUT = ("name", "task", "privacy")  # said otherwise, or reserved

@@ -25,7 +25,9 @@ TASKS: dict[str, str] = {
     "tabular-regression": "tabular.regression",
     "text-classification": "text.classification",
     "text-generation": "text.generation",
+    "text2text-generation": "text.text2text",
     "time-series-forecasting": "series.forecasting",
+    "translation": "text.translation",
 }
 
 EXPORTERS = ("onnx", "onnxruntime", "onnxscript")  # these come with the extra `onnx`, whatever the field
