@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ def main() -> None:
     wanted.add_argument("--data", type=Path, default=Path("../shared/data/tatoeba_en_zh"))
     wanted.add_argument("--seed", type=int, default=0)
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
+    wanted.add_argument("overrides", nargs="*", help="keys of the recipe, as for `commons run`")
     given = wanted.parse_args()
     heading()
     folder = given.out / f"tatoeba-seed-{given.seed}"
-    done = run(
-        load(RECIPES / "tatoeba.yaml", [f"data.source={given.data}", f"tune.seeds=[{given.seed}]"]), folder, Lines()
-    )
+    overrides = [f"data.source={given.data}", f"tune.seeds=[{given.seed}]", *given.overrides]
+    done = run(load(RECIPES / "tatoeba.yaml", overrides), folder, Lines())
     report(done)
     for name in ("model", "baseline"):
         lines = predictions.read(folder / f"evaluate/predictions/{name}.jsonl.gz")
@@ -69,7 +70,7 @@ def pair_by_pair(lines: Sequence[Mapping[str, Any]]) -> float:
     from sacrebleu import corpus_bleu
 
     pairs = [(line["prediction"]["text"], known) for line in lines for known in line["target"]["references"]]
-    texts, known = (["".join(one).replace(" ", BLANK) for one in side] for side in zip(*pairs, strict=True))
+    texts, known = ([re.sub(r"\s", BLANK, one) for one in side] for side in zip(*pairs, strict=True))
     return corpus_bleu([" ".join(one) for one in texts], [[" ".join(one) for one in known]], tokenize="none").score
 
 

@@ -47,7 +47,7 @@ class Text2Text(SequenceTask):
         recipe = {
             "model": {"new": "transformer", "options": small},
             "data": {"options": {"beam": 1}, "checks": []},
-            "tune": {"epochs": 5, "batch_size": 4, "learning_rate": 0.005, "warmup": 0.2},
+            "tune": {"epochs": 9, "batch_size": 4, "learning_rate": 0.005, "warmup": 0.2},
         }
         return Tiny(
             source=folder, recipe=recipe, metric="chrf", at_least=80.0, wrong_file="number\n1\n2\n",

@@ -15,8 +15,8 @@ class TransformerOptions(BaseModel):
 
     model_config = STRICT
 
-    width: Width = Field(160, description="Size of a token's vector; a multiple of `heads`, even.")
-    encoder_layers: int = Field(3, ge=1, le=24, description="Blocks that read the source.")
+    width: Width = Field(128, description="Size of a token's vector; a multiple of `heads`, even.")
+    encoder_layers: int = Field(2, ge=1, le=24, description="Blocks that read the source.")
     decoder_layers: int = Field(2, ge=1, le=24, description="Blocks that write the target.")
     heads: int = Field(4, ge=1, le=32, description="Attention heads.")
     ngrams: int = Field(
@@ -40,7 +40,7 @@ def defaults(num_pairs: int) -> Defaults:
     """For a new network on this many training pairs."""
     batch_size = max(8, min(64, num_pairs // 32))
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_pairs))
-    return Defaults(epochs, batch_size, 2e-3, 0.01)
+    return Defaults(epochs, batch_size, 3e-3, 0.01)
 
 
 def open_defaults(method: str, num_pairs: int) -> Defaults:

@@ -17,9 +17,11 @@ from modelcommons.workbench.fields.text.language.tokens import learn_pieces
 from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES, defaults, open_defaults
 from modelcommons.workbench.fields.text.sequences.codecs import Codec, PieceCodec
 from modelcommons.workbench.fields.text.sequences.model import (
+    MOST_TOKENS,
     Preprocess,
     SequenceModel,
     open_codec,
+    open_length,
     padded,
 )
 from modelcommons.workbench.fields.text.sequences.networks import logits_of, open_network, reads
@@ -29,7 +31,6 @@ from modelcommons.workbench.task import Job, Line, Rows
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MOST_TOKENS = 256  # of a source or a target, where `auto` chooses
 JUDGED = 300  # validation rows that checkpoints are chosen by, at most
 IGNORED = -100  # label of a place that has no token
 
@@ -123,9 +124,7 @@ def _fit_open(train: Rows, validation: Rows, job: Job, judge: Judge) -> Fit:
     assert job.choice.folder is not None and isinstance(job.options, Options)
     folder, method = job.choice.folder, job.training.method
     codec = open_codec(folder, job.options.prefix)
-    config = read_config(folder)
-    longest = next((config[key] for key in ("max_position_embeddings", "n_positions") if config.get(key)), MOST_TOKENS)
-    examples = Examples(train, codec, job.options, min(MOST_TOKENS, int(longest)))
+    examples = Examples(train, codec, job.options, open_length(read_config(folder)))
     torch.manual_seed(job.seed)  # low-rank additions begin at random
     network = limited(open_network(folder), method)
     preprocess = _preprocess(examples, job.options)

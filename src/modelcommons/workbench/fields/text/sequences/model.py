@@ -27,6 +27,7 @@ from modelcommons.workbench.task import Answer, Row
 if TYPE_CHECKING:
     from torch import nn
 
+MOST_TOKENS = 256  # of a source or a target, where `auto` chooses
 BATCH = 32  # sources answered at a time, of like length
 OPEN_FILES = ("source.spm", "target.spm", "generation_config.json")  # beside those of every tokenizer
 
@@ -160,8 +161,10 @@ def _own_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
 
 def _preprocess(config: Mapping[str, Any], folder: Path) -> Preprocess:
     try:
-        return Preprocess.model_validate(config.get("preprocess") or {})
-    except ValidationError as error:
+        if config["model_type"] != MODEL_TYPE and not config.get("preprocess"):  # an open model as it came
+            return Preprocess(max_source=open_length(config), max_target=open_length(config))
+        return Preprocess.model_validate(config["preprocess"])
+    except (KeyError, ValidationError) as error:
         raise FormatError(f"{folder / CONFIG}: `preprocess` is not that of such a model ({error!s:.200}).") from error
 
 
@@ -169,6 +172,12 @@ def _codec(folder: Path, config: Mapping[str, Any], preprocess: Preprocess) -> C
     if config["model_type"] == MODEL_TYPE:
         return PieceCodec(read_pieces(folder), preprocess.prefix)
     return open_codec(folder, preprocess.prefix)
+
+
+def open_length(config: Mapping[str, Any]) -> int:
+    """Tokens of a source or a target that are read of an open model, where `auto` chooses."""
+    known = next((config[key] for key in ("max_position_embeddings", "n_positions") if config.get(key)), MOST_TOKENS)
+    return min(MOST_TOKENS, int(known))
 
 
 def open_codec(folder: Path, prefix: str) -> OpenCodec:
