@@ -103,7 +103,7 @@ def test_what_is_no_translation_is_refused_in_a_sentence() -> None:
 
 
 def test_the_floor_of_the_data_folder_is_that_of_words_and_single_pairs(real: Callable[[str], Path]) -> None:
-    """16.6148 on its sample: TF-IDF of words and pairs of words, each pair for itself, BLEU over characters, blanks counted too."""
+    """TF-IDF of words and pairs of words, each pair for itself, BLEU over characters, blanks counted too."""
     from sacrebleu import corpus_bleu
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -45,13 +45,13 @@ class Corpus:
 
 def bleu(tokenize: str, texts: Sequence[str], references: Sequence[Sequence[str]]) -> Corpus:
     """Source: Papineni et al., BLEU (2002); Post, A Call for Clarity in Reporting BLEU Scores (2018)."""
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     return Corpus(BLEU(tokenize=tokenize, force=True), texts, references)
 
 
 def chrf(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Corpus:
     """Source: Popović, chrF: character n-gram F-score for automatic MT evaluation (2015); chrF2."""
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     return Corpus(CHRF(), texts, references)

@@ -163,10 +163,10 @@ def find_roles(table: Table, columns: Mapping[str, str], languages: tuple[str, s
     Raises:
         DataError: a column is not there, or cannot be found.
     """
-    for role, name in columns.items():
-        if name not in table.columns:
+    for role, asked in columns.items():
+        if asked not in table.columns:
             raise DataError(
-                f"data.columns.{role}: there is no column '{name}'. The columns are {', '.join(table.columns)}."
+                f"data.columns.{role}: there is no column '{asked}'. The columns are {', '.join(table.columns)}."
             )
     rest = (columns.get("id"), columns.get("group"))
     pair = columns.get("pair") or (PAIR_NAME if table.kinds.get(PAIR_NAME) == "json" else None)
@@ -174,7 +174,7 @@ def find_roles(table: Table, columns: Mapping[str, str], languages: tuple[str, s
         if languages is None:
             raise DataError(f"Column '{pair}' holds texts by language. Say which: data.options.languages: [from, to].")
         return Roles(pair, pair, languages, *rest)
-    roles = []
+    found = []
     for role, usual in (("source", SOURCE_NAMES), ("target", TARGET_NAMES)):
         name = columns.get(role) or _usual(table, usual)
         if name is None:
@@ -182,8 +182,8 @@ def find_roles(table: Table, columns: Mapping[str, str], languages: tuple[str, s
                 f"Expected a column called {' or '.join(usual)}, found none among {', '.join(table.columns)}. "
                 f"Name it in the recipe: data.columns.{role}."
             )
-        roles.append(name)
-    return Roles(roles[0], roles[1], None, *rest)
+        found.append(name)
+    return Roles(found[0], found[1], None, *rest)
 
 
 def _usual(table: Table, names: Sequence[str]) -> str | None:

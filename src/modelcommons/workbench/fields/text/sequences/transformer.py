@@ -155,4 +155,5 @@ class Attention(nn.Module):
         return out
 
     def _by_head(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        batch, time, width = x_BTD.shape
+        return x_BTD.view(batch, time, self.heads, width // self.heads).transpose(1, 2)
