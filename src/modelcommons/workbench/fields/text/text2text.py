@@ -33,9 +33,9 @@ class Text2Text(SequenceTask):
         return {"references": list(row.y.texts)}
 
     def tiny(self, folder: Path) -> Tiny:
-        """`07 May 1999` is to become `1999-05-07`."""
+        """`07 March 1999` is to become `1999-03-07`."""
         rng = np.random.default_rng(7)
-        months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun")
+        months = ("January", "February", "March", "April", "May", "June")
         lines = ["source,target"]
         for _ in range(200):
             day, month, year = rng.integers(1, 10), rng.integers(6), rng.integers(1990, 1996)
@@ -47,11 +47,11 @@ class Text2Text(SequenceTask):
         recipe = {
             "model": {"new": "transformer", "options": small},
             "data": {"options": {"beam": 1}, "checks": []},
-            "tune": {"epochs": 9, "batch_size": 4, "learning_rate": 0.005, "warmup": 0.2},
+            "tune": {"epochs": 9, "batch_size": 4, "learning_rate": 0.005, "warmup": 0.2, "optimizer": "adamw"},
         }
         return Tiny(
             source=folder, recipe=recipe, metric="chrf", at_least=80.0, wrong_file="number\n1\n2\n",
-            example="05 Feb 1994",
+            example="05 February 1994",
         )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ class Translation(SequenceTask):
             "data": {
                 "columns": {"source": "english", "target": "foreign"}, "options": {"beam": 2}, "checks": [],
             },
-            "tune": {"epochs": 6, "batch_size": 4, "learning_rate": 0.005, "warmup": 0.2},
+            "tune": {"epochs": 6, "batch_size": 4, "learning_rate": 0.005, "warmup": 0.2, "optimizer": "adamw"},
         }  # fmt: skip
         return Tiny(
             source=folder, recipe=recipe, metric="bleu", at_least=80.0, wrong_file="number\n1\n2\n",

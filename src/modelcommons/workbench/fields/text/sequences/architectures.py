@@ -40,7 +40,7 @@ def defaults(num_pairs: int) -> Defaults:
     """For a new network on this many training pairs."""
     batch_size = max(8, min(64, num_pairs // 32))
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_pairs))
-    return Defaults(epochs, batch_size, 3e-3, 0.01)
+    return Defaults(epochs, batch_size, 4e-3, 0.01, "muon")
 
 
 def open_defaults(method: str, num_pairs: int) -> Defaults:
