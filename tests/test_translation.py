@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 import modelcommons as mc
 from modelcommons.errors import DataError, FormatError
-from modelcommons.formats.model_folder import WEIGHTS, write_config
+from modelcommons.formats.model_folder import WEIGHTS, read_config, write_config
 from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.text.language.tokens import END, learn_pieces
 from modelcommons.workbench.fields.text.sequences import rewriting, translating
-from modelcommons.workbench.fields.text.sequences.model import Preprocess, padded
+from modelcommons.workbench.fields.text.sequences.model import Preprocess, load_network, padded
 from modelcommons.workbench.fields.text.sequences.nearest import Nearest
 from modelcommons.workbench.fields.text.sequences.networks import logits_of, reads
 from modelcommons.workbench.fields.text.sequences.pairs import Known, Pairs, read_input
@@ -209,7 +209,7 @@ def test_what_was_read_is_remembered_and_other_rows_change_nothing(folder: Path)
     model = TASK.load(folder)
     targets = ["cat 好", "the", "我", "other other"]
     found = model.nats(list(zip(SOURCES, targets, strict=True)))
-    network = TASK.load(folder)._read.__closure__[0].cell_contents  # the network behind the reader
+    network = load_network(folder, read_config(folder))
     for source, target, nats in zip(SOURCES, targets, found, strict=True):
         ids, mask = map(torch.from_numpy, padded([model.codec.source(source, 20)], 0))
         labels = torch.tensor([model.codec.target(target, 12)])

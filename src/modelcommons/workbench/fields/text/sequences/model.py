@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = 256  # of a source or a target, where `auto` chooses
 BATCH = 32  # sources answered at a time, of like length
+SURE = 1e6  # nats: nothing else could be written
 OPEN_FILES = ("source.spm", "target.spm", "generation_config.json")  # beside those of every tokenizer
 
 
@@ -62,7 +63,8 @@ class SequenceModel:
             *_, searches = self._searches([sources[at] for at in some])
             for at, one in zip(some, searches, strict=True):
                 text = self.codec.decode(one.best.tokens)
-                found[at] = {"margin": float(f"{one.margin:.6g}"), "prediction": {"text": text}}
+                margin = min(one.margin, SURE)  # JSON has no infinity
+                found[at] = {"margin": float(f"{margin:.6g}"), "prediction": {"text": text}}
         return found
 
     def stream(self, row: Row) -> Iterator[str]:
