@@ -20,10 +20,12 @@ FIRST_DATA = {
     "image-classification": "bundled:digits",
     "image-text-matching": "bundled:digits",
     "recommendation": "bundled:python-imports",
+    "speech-enhancement": "bundled:morse",
     "tabular-classification": "bundled:breast-cancer",
     "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
     "text-generation": "bundled:python-docs",
+    "text-to-speech": "bundled:morse-messages",
     "text2text-generation": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
 }
