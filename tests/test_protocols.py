@@ -41,11 +41,13 @@ SHARED = {
     "movietweetings": "movietweetings_100k",
     "nuclei-dsb2018": "nuclei_dsb2018",
     "sms-spam": "sms_spam",
+    "tatoeba-en-zh": "tatoeba_en_zh",
     "tiny-shakespeare": "tiny_shakespeare",
     "xquad-en": "xquad",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
-CALLED = {"ljspeech-small": "ljspeech", "nuclei-dsb2018": "nuclei"}  # recipes of another name than their protocol's
+# recipes of another name than their protocol's
+CALLED = {"ljspeech-small": "ljspeech", "nuclei-dsb2018": "nuclei", "tatoeba-en-zh": "tatoeba"}
 
 
 def recipe_of(protocol: str, *overrides: str) -> Recipe:

@@ -26,6 +26,7 @@ FIRST_DATA = {
     "text-classification": "bundled:python-docs",
     "text-generation": "bundled:python-docs",
     "text-to-speech": "bundled:morse-messages",
+    "text2text-generation": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
 }
 LEFT_OUT = ("name", "task", "privacy")  # said otherwise, or reserved

@@ -27,7 +27,9 @@ TASKS: dict[str, str] = {
     "text-classification": "text.classification",
     "text-generation": "text.generation",
     "text-to-speech": "speech.synthesis",
+    "text2text-generation": "text.text2text",
     "time-series-forecasting": "series.forecasting",
+    "translation": "text.translation",
 }
 
 EXPORTERS = ("onnx", "onnxruntime", "onnxscript")  # these come with the extra `onnx`, whatever the field

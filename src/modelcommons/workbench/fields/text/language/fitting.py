@@ -117,9 +117,9 @@ def _fit_open(train: Passages, validation: Passages, job: Job) -> Fit:
     size = network.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
     config = Config(kinds.OpenTokens(tokenizer, size, folder), context)
     _refuse_lossy(config.tokens, next(train.stretches())[0][:TRIED], job.choice.name)
-    limited = _limited(network, method)
-    fitted = _train(limited, config, Windows(train.stretches(), config), validation, job, open_defaults(method))
-    plain = merged(limited, method)
+    trained = limited(network, method)
+    fitted = _train(trained, config, Windows(train.stretches(), config), validation, job, open_defaults(method))
+    plain = merged(trained, method)
     plain.config.preprocess = {"context": context}
     with quiet():
         plain.save_pretrained(job.folder)
@@ -136,7 +136,7 @@ def _refuse_lossy(tokens: Tokens, text: str, name: str) -> None:
         )
 
 
-def _limited(network: Any, method: str) -> Any:
+def limited(network: Any, method: str) -> Any:
     """Which weights are trained: all, the output layer, or low-rank additions beside every linear layer.
 
     Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), through peft.
