@@ -58,7 +58,7 @@ def answer(found: Proposals, size: tuple[int, int], labels: Sequence[str], limit
     ]
     order = near[scores[near] >= LEAST]
     parts = [torch.from_numpy(np.ascontiguousarray(part[order])) for part in (boxes, scores, codes)]
-    left = order[kept(*parts, limit).numpy()]
+    left = order[kept(parts[0], parts[1], parts[2], limit).numpy()]
     chosen = left[:MOST]
     x1, y1, x2, y2 = boxes[chosen].astype(np.float64).T
     prediction = {
@@ -82,7 +82,7 @@ def _unsure(parts: Sequence[Tensor], near: np.ndarray, left: np.ndarray, limit: 
     boxes, scores, codes = parts
     overlaps = iou(boxes[:, None], boxes[None]).numpy()
     rivals = (codes[:, None] == codes[None]).triu(1).numpy()
-    apart = np.abs(scores[:, None] - scores[None]).numpy()
+    apart = (scores[:, None] - scores[None]).abs().numpy()
     edges = [LEAST] if len(left) <= MOST else [LEAST, float(left[MOST - 1])]
     counts = []
     for step in STEPS:

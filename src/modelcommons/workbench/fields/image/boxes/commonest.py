@@ -50,9 +50,9 @@ def _boxes_of(pictures: Sequence[Objects], code: int) -> tuple[np.ndarray, np.nd
         mine = one.boxes[one.codes == code] / np.array([width, height, width, height])
         boxes.append(mine)
         where.append(np.full(len(mine), at))
-    every, at = np.concatenate(boxes), np.concatenate(where)
+    every, owners = np.concatenate(boxes), np.concatenate(where)
     step = max(1, -(-len(every) // BOXES))
-    return every[::step], at[::step]
+    return every[::step], owners[::step]
 
 
 @dataclass

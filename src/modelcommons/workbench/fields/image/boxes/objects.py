@@ -73,4 +73,4 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
     both = np.maximum(high - low, 0).prod(axis=-1)
     either = first[..., 2:].prod(axis=-1) + second[..., 2:].prod(axis=-1) - both
-    return np.divide(both, either, out=np.zeros_like(both), where=either > 0)
+    return np.asarray(np.divide(both, either, out=np.zeros_like(both), where=either > 0))

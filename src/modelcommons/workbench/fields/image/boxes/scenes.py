@@ -16,8 +16,8 @@ from modelcommons.formats.cells import cells, names_of
 from modelcommons.formats.pictures import IMAGE_NAMES, check_columns, find_column, holds_pictures
 from modelcommons.formats.pixels import native
 from modelcommons.formats.tables import IMAGE_SUFFIXES, SUFFIXES, Table, read_source
-from modelcommons.workbench.fields.image.boxes import annotations
-from modelcommons.workbench.fields.image.boxes.annotations import BOXES, CLASSES, Described
+from modelcommons.workbench.fields.image.boxes import annotated
+from modelcommons.workbench.fields.image.boxes.annotated import BOXES, CLASSES, Described
 from modelcommons.workbench.fields.image.boxes.names import named_classes
 from modelcommons.workbench.fields.image.boxes.objects import Objects
 from modelcommons.workbench.fields.image.rows import timeless
@@ -119,7 +119,8 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     """
     tables = read_source(source) if any(file.path.lower().endswith(SUFFIXES) for file in source.files) else {}
     roles = _roles(tables, columns) if tables else {}
-    given, named = () if options.classes == "auto" else options.classes, ()
+    given: tuple[str, ...] = () if options.classes == "auto" else options.classes
+    named: tuple[str, ...] = ()
     if tables:
         named = named_classes(source)
         found = {split: _of_table(source, table, roles, given or named) for split, table in tables.items()}
@@ -182,9 +183,9 @@ def _of_table(source: Source, table: Table, roles: Mapping[str, str], names: Seq
 
     def describe(row: int) -> Described:
         if "objects" in roles:
-            return annotations.of_objects(table.row(row, [roles["objects"]])[roles["objects"]], names)
+            return annotated.of_objects(table.row(row, [roles["objects"]])[roles["objects"]], names)
         values = table.row(row, [roles["boxes"], roles["label"]])
-        return annotations.of_cells(values[roles["boxes"]], values[roles["label"]], names)
+        return annotated.of_cells(values[roles["boxes"]], values[roles["label"]], names)
 
     refused = timeless(table, roles.get("time"))
     ids = list(table.ids(roles.get("id")))
@@ -222,17 +223,17 @@ def _of_files(source: Source) -> dict[str, Found]:
     for file in pictures:
         stem = Path(file.path).stem
         if not listed or stem in listed:
-            split = listed.get(stem) or file.split or annotations.part_of(str(Path(file.path).parent)) or "all"
+            split = listed.get(stem) or file.split or annotated.part_of(str(Path(file.path).parent)) or "all"
             parts.setdefault(split, []).append(file.path)
     return {split: _of_voc(source.folder, names, xml) for split, names in parts.items()}
 
 
 def _of_voc(folder: Path, pictures: list[str], xml: Mapping[str, str]) -> Found:
     def describe(row: int) -> Described:
-        path = annotations.beside(pictures[row], xml)
+        path = annotated.beside(pictures[row], xml)
         if path is None:
             raise DataError("expected an annotation (XML) of this picture, found none")
-        return annotations.of_voc(folder / path)
+        return annotated.of_voc(folder / path)
 
     return Found(pictures, pictures, lambda row: folder / pictures[row], describe)
 
@@ -243,9 +244,7 @@ def _listed(source: Source) -> dict[str, str]:
     for file in source.files:
         *folders, name = file.path.split("/")
         split = (
-            annotations.PARTS.get(name.removesuffix(".txt"))
-            if "ImageSets" in folders and name.endswith(".txt")
-            else None
+            annotated.PARTS.get(name.removesuffix(".txt")) if "ImageSets" in folders and name.endswith(".txt") else None
         )
         if split:
             text = (source.folder / file.path).read_text(encoding="utf-8", errors="replace")
@@ -261,10 +260,10 @@ def _of_coco(source: Source, files: Sequence[str]) -> dict[str, Found]:
     part = {file.path: file.split for file in source.files}
     made: dict[str, dict[str, tuple[Described, str | None]]] = {}
     for path in files:
-        described = annotations.of_coco(source.folder / path, path)
+        described = annotated.of_coco(source.folder / path, path)
         for file, one in described.items():
-            picture = annotations.meant(file, path, by_name)
-            split = annotations.part_of(path) or (part.get(picture) if picture else None) or "all"
+            picture = annotated.meant(file, path, by_name)
+            split = annotated.part_of(path) or (part.get(picture) if picture else None) or "all"
             made.setdefault(split, {})[f"{path}:{file}"] = (one, picture)
     return {split: _of_instances(source.folder, rows) for split, rows in made.items()}
 
@@ -317,7 +316,7 @@ def _objects(part: Read, labels: tuple[str, ...]) -> tuple[list[Objects], int, d
     made, dropped, broken = [], 0, dict(part.broken)
     for row, size in enumerate(part.sizes):
         try:
-            one, without = annotations.objects(part.described.get(row, Described()), size, labels)
+            one, without = annotated.objects(part.described.get(row, Described()), size, labels)
         except DataError as error:
             one, without = Objects(size, np.empty((0, 4)), np.empty(0, np.int64), labels), 0
             broken[row] = str(error)

@@ -86,7 +86,7 @@ def boxes_of(sides: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
 
 
 def read(logits: Tensor, sides: Tensor, size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
-    """Of each picture boxes (A, 4) in pixels, and scores (A, K), from what the network says of pictures of this size."""
+    """Of each picture, of this size, boxes (A, 4) in pixels and scores (A, K), from what the network says."""
     centres, strides = (part.to(logits.device) for part in places(*size))
     return list(zip(boxes_of(sides, centres, strides), logits.float().sigmoid(), strict=True))
 

@@ -1,4 +1,4 @@
-"""annotations: what files beside pictures say of the things on them: Pascal VOC's XML, and COCO's JSON of instances.
+"""annotated: what files beside pictures say of the things on them: Pascal VOC's XML, and COCO's JSON of instances.
 
 A description is what `Described` holds: boxes as the file has them, and the classes' names.
 """
@@ -178,8 +178,12 @@ def meant(file: str, annotation: str, pictures: Mapping[str, Sequence[str]]) -> 
         pictures: last part of a path -> the paths, relative with forward slashes.
     """
     fits = [path for path in pictures.get(file.rsplit("/", 1)[-1], ()) if path == file or path.endswith(f"/{file}")]
-    part = PurePosixPath(annotation).stem.removeprefix("instances_")
-    return min(fits, key=lambda path: (part not in path.split("/"), path.count("/"), path), default=None)
+    part, split = PurePosixPath(annotation).stem.removeprefix("instances_"), part_of(annotation)
+
+    def distance(path: str) -> tuple[bool, bool, int, str]:
+        return part not in path.split("/"), part_of(path) != split, path.count("/"), path
+
+    return min(fits, key=distance, default=None)
 
 
 def part_of(path: str) -> str | None:
