@@ -150,6 +150,7 @@ def test_every_pipeline_tag_is_one_the_hub_knows() -> None:
 
     known = {
         "audio-classification", "automatic-speech-recognition", "image-classification", "image-segmentation",
+        "object-detection",
         "question-answering", "tabular-classification", "tabular-regression",
         "text-classification", "text-generation", "time-series-forecasting", "zero-shot-image-classification", "other",
     }  # fmt: skip

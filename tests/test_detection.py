@@ -159,11 +159,14 @@ def random_boxes(rng: np.random.Generator, number: int) -> np.ndarray:
 def test_suppression_leaves_the_best_and_nothing_that_lies_on_it(seed: int) -> None:
     import torch
 
+    from modelcommons.workbench.fields.image.boxes.geometry import iou as overlap
     from modelcommons.workbench.fields.image.boxes.geometry import kept
 
     rng = np.random.default_rng(seed)
     boxes, scores, codes = random_boxes(rng, 30), rng.integers(0, 9, 30) / 9, rng.integers(0, 2, 30)
-    found = kept(torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(codes), 0.3).tolist()
+    tensor = torch.from_numpy(boxes)
+    overlaps = overlap(tensor[:, None], tensor[None])
+    found = kept(overlaps, torch.from_numpy(scores), torch.from_numpy(codes), 0.3).tolist()
     as_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     rivals = (iou(as_xywh, as_xywh) > 0.3) & (codes[:, None] == codes[None])
     expected: list[int] = []
@@ -451,7 +454,7 @@ def fitted(parts: Parts, folder: Path, choice: Choice, **training: Any) -> Path:
 
 
 def test_a_faster_rcnn_learns_and_answers_in_every_size(world: Parts, tmp_path: Path) -> None:
-    choice = Choice(None, "faster-rcnn", {"width": 4, "hidden": 32})
+    choice = Choice(None, "faster-rcnn", {"width": 4, "depth": 0, "hidden": 32})
     folder = fitted(world, tmp_path, choice, epochs=0.25, learning_rate=0.006)
     model = TASK.load(folder)
     rows = [world.test[at] for at in range(len(world.test))]

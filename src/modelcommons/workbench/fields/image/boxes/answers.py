@@ -46,7 +46,7 @@ def answer(found: Proposals, size: tuple[int, int], labels: Sequence[str], limit
     """
     import torch
 
-    from modelcommons.workbench.fields.image.boxes.geometry import kept
+    from modelcommons.workbench.fields.image.boxes.geometry import iou, kept
 
     boxes, scores, codes = found.flat()
     height, width = size
@@ -58,34 +58,34 @@ def answer(found: Proposals, size: tuple[int, int], labels: Sequence[str], limit
     ]
     order = near[scores[near] >= LEAST]
     parts = [torch.from_numpy(np.ascontiguousarray(part[order])) for part in (boxes, scores, codes)]
-    left = order[kept(parts[0], parts[1], parts[2], limit).numpy()]
+    overlaps = iou(parts[0][:, None], parts[0][None])
+    left = order[kept(overlaps, parts[1], parts[2], limit).numpy()]
     chosen = left[:MOST]
     x1, y1, x2, y2 = boxes[chosen].astype(np.float64).T
     prediction = {
         "boxes": as_lists(np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)),
         "labels": [labels[code] for code in codes[chosen].tolist()],
         "scores": [float(f"{score:.6g}") for score in scores[chosen].tolist()],
-        "unsure": _unsure(parts, scores[near], scores[left], limit),
+        "unsure": _unsure(overlaps, parts[1], parts[2], scores[near], scores[left], limit),
     }
     return {"margin": float(f"{margin:.6g}"), "prediction": prediction}
 
 
-def _unsure(parts: Sequence[Tensor], near: np.ndarray, left: np.ndarray, limit: float) -> list[int]:
+def _unsure(
+    overlaps: Tensor, scores: Tensor, codes: Tensor, near: np.ndarray, left: np.ndarray, limit: float
+) -> list[int]:
     """
     Args:
-        parts: boxes, scores and classes of the candidates.
+        overlaps: (candidates, candidates) IoU of each with each; of the candidates scores and classes too.
         near: scores that are not far below the least.
         left: scores after suppression.
     """
-    from modelcommons.workbench.fields.image.boxes.geometry import iou
-
-    boxes, scores, codes = parts
-    overlaps = iou(boxes[:, None], boxes[None]).numpy()
-    rivals = (codes[:, None] == codes[None]).triu(1).numpy()
-    apart = (scores[:, None] - scores[None]).abs().numpy()
+    rivals = (codes[:, None] == codes[None]).triu(1)
+    from_limit, above = (overlaps - limit).abs(), overlaps > limit
+    apart = (scores[:, None] - scores[None]).abs()
     edges = [LEAST] if len(left) <= MOST else [LEAST, float(left[MOST - 1])]
     counts = []
     for step in STEPS:
-        doubtful = rivals & ((np.abs(overlaps - limit) <= step) | ((overlaps > limit) & (apart <= step)))
+        doubtful = rivals & ((from_limit <= step) | (above & (apart <= step)))
         counts.append(int(doubtful.any(0).sum() + sum((np.abs(near - edge) <= step).sum() for edge in edges)))
     return counts

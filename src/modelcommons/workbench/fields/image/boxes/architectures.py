@@ -14,7 +14,7 @@ class YoloOptions(BaseModel):
     model_config = STRICT
 
     width: int = Field(16, ge=4, le=128, description="Channels of the first layer; each stage has twice as many.")
-    depth: int = Field(1, ge=1, le=8, description="Residual blocks in each stage.")
+    depth: int = Field(1, ge=0, le=8, description="Residual blocks in each stage.")
     overlap: float = Field(
         0.6, gt=0, lt=1, description="IoU above which the weaker of two boxes of a class is left out."
     )
@@ -26,7 +26,7 @@ class FasterRcnnOptions(BaseModel):
     model_config = STRICT
 
     width: int = Field(16, ge=4, le=128, description="Channels of the first layer; each stage has twice as many.")
-    depth: int = Field(1, ge=1, le=8, description="Residual blocks in each stage.")
+    depth: int = Field(1, ge=0, le=8, description="Residual blocks in each stage.")
     hidden: int = Field(128, ge=8, le=2048, description="Features of a region that class and box are told from.")
     overlap: float = Field(
         0.5, gt=0, lt=1, description="IoU above which the weaker of two boxes of a class is left out."
@@ -47,9 +47,9 @@ def repeats(num_rows: int) -> int:
 
 def defaults(num_rows: int) -> Defaults:
     """For a new network on so many training pictures."""
-    batch_size = max(4, min(16, num_rows // 8))
+    batch_size = max(4, min(8, num_rows // 8))
     passes = max(FEWEST_PASSES, min(MOST_PASSES, STEPS * batch_size // num_rows))
-    return Defaults(passes / repeats(num_rows), batch_size, 2e-3, 0.05, channels_last=True)
+    return Defaults(passes / repeats(num_rows), batch_size, 3e-3, 0.05, channels_last=True)
 
 
 def open_defaults(method: str, num_rows: int) -> Defaults:

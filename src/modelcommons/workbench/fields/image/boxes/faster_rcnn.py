@@ -115,7 +115,12 @@ def proposed(logits: Tensor, shifts: Tensor, near: Tensor, size: tuple[int, int]
     boxes = clipped(decoded(shifts[best], near[best]), *size)
     real = (boxes[:, 2:] - boxes[:, :2]).amin(1) >= 1
     boxes, scores = boxes[real], logits[best][real]
-    chosen = kept(boxes, scores, torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device), OVERLAP)[:AFTER]
+    chosen = kept(
+        iou(boxes[:, None], boxes[None]),
+        scores,
+        torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device),
+        OVERLAP,
+    )[:AFTER]
     return boxes[chosen]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TASK_NAME = "object-detection"
 MEASURED = 200  # training pictures that mean and deviation are taken from, evenly spaced
-SCORED = 100  # validation pictures that checkpoints are chosen by, evenly spaced
+SCORED = 50  # validation pictures that checkpoints are chosen by, evenly spaced
 AVERAGE = 0.99  # of the weights over steps; what is kept is the average
 
 

@@ -44,18 +44,18 @@ def complete_iou(a: Tensor, b: Tensor) -> Tensor:
     return overlap - apart / diagonal - weight * aspect
 
 
-def kept(boxes: Tensor, scores: Tensor, codes: Tensor, limit: float) -> Tensor:
+def kept(overlaps: Tensor, scores: Tensor, codes: Tensor, limit: float) -> Tensor:
     """Greedy non-maximum suppression, class by class: indices of the boxes that overlap no better one of their class by
     more than `limit`, the best first; of equal ones the first.
 
     Args:
-        boxes: (N, 4).
+        overlaps: (N, N) IoU of each with each.
         scores: (N,).
         codes: (N,) class of each.
     """
     order = torch.sort(scores, descending=True, stable=True).indices
-    boxes, codes = boxes[order], codes[order]
-    rivals = (iou(boxes[:, None], boxes[None]) > limit) & (codes[:, None] == codes[None])
+    codes = codes[order]
+    rivals = (overlaps[order][:, order] > limit) & (codes[:, None] == codes[None])
     beaten = rivals.triu(1).cpu().numpy()  # [i, j]: i is better than j, and lies on it
     gone = torch.zeros(len(order), dtype=torch.bool).numpy()
     for at in range(len(gone)):

@@ -154,7 +154,7 @@ def _onnx_run(path: Path) -> Run:
         from modelcommons.workbench.fields.image.boxes.yolo import read
 
         logits, sides = map(torch.from_numpy, opened.run({"pixel_values": np.ascontiguousarray(inputs)}))
-        return as_arrays(read(logits, sides, inputs.shape[2:]))  # type: ignore[arg-type]
+        return as_arrays(read(logits, sides, (inputs.shape[2], inputs.shape[3])))
 
     return run
 

@@ -28,7 +28,7 @@ class Pyramid(nn.Module):
         self.stages = nn.ModuleList(_stage(inside, outside, depth) for inside, outside in itertools.pairwise(widths))
         self.context = Context(widths[-1])
         self.lateral = nn.ModuleList(convolution(outside, self.channels, 1) for outside in widths[1:])
-        self.up = nn.ModuleList(mixed(self.channels) for _ in STRIDES[1:])
+        self.up = nn.ModuleList(mixed(self.channels, depth) for _ in STRIDES[1:])
 
     def forward(self, pixel_values: Tensor) -> list[Tensor]:
         """(B, 3, H, W), sides multiples of 32 -> (B, C, H / stride, W / stride) of each stride, the finest first."""
@@ -71,6 +71,7 @@ def _stage(inside: int, outside: int, depth: int) -> nn.Sequential:
     return nn.Sequential(convolution(inside, outside, stride=2), *blocks)
 
 
-def mixed(channels: int) -> nn.Sequential:
+def mixed(channels: int, depth: int) -> nn.Sequential:
     """From two maps laid on each other to one."""
-    return nn.Sequential(convolution(2 * channels, channels, 1), Residual(convolution(channels, channels)))
+    blocks = (Residual(convolution(channels, channels)) for _ in range(depth))
+    return nn.Sequential(convolution(2 * channels, channels, 1), *blocks)

@@ -261,10 +261,10 @@ def _of_coco(source: Source, files: Sequence[str]) -> dict[str, Found]:
     made: dict[str, dict[str, tuple[Described, str | None]]] = {}
     for path in files:
         described = annotated.of_coco(source.folder / path, path)
-        for file, one in described.items():
-            picture = annotated.meant(file, path, by_name)
+        for name, one in described.items():
+            picture = annotated.meant(name, path, by_name)
             split = annotated.part_of(path) or (part.get(picture) if picture else None) or "all"
-            made.setdefault(split, {})[f"{path}:{file}"] = (one, picture)
+            made.setdefault(split, {})[f"{path}:{name}"] = (one, picture)
     return {split: _of_instances(source.folder, rows) for split, rows in made.items()}
 
 

@@ -32,11 +32,11 @@ class Yolo(nn.Module):
         self.pyramid = Pyramid(width, depth)
         inner = self.pyramid.channels
         self.lower = nn.ModuleList(convolution(inner, inner, stride=2) for _ in STRIDES[1:])
-        self.down = nn.ModuleList(mixed(inner) for _ in STRIDES[1:])
+        self.down = nn.ModuleList(mixed(inner, depth) for _ in STRIDES[1:])
         self.classes = nn.ModuleList(_tower(inner, num_labels) for _ in STRIDES)
         self.sides = nn.ModuleList(_tower(inner, 4) for _ in STRIDES)
         for tower in self.classes:
-            nn.init.constant_(tower[-1].bias, float(torch.logit(torch.tensor(RARE))))  # type: ignore[index, arg-type]
+            nn.init.constant_(tower[-1].bias, float(torch.logit(torch.tensor(RARE))))  # type: ignore[index]
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W), sides multiples of 32 -> logits (B, A, K), and logarithms of the distances of each place to the
@@ -59,11 +59,12 @@ class Yolo(nn.Module):
     def proposals(self, pixels: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Of each picture boxes (A, 4) in pixels, and scores (A, K)."""
         height, width = pixels.shape[2:]
-        return read(*self(pixels), (height, width))
+        logits, sides = self(pixels)
+        return read(logits, sides, (height, width))
 
 
 def _tower(channels: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(convolution(channels, channels), nn.Conv2d(channels, outputs, 1))
+    return nn.Sequential(convolution(channels, channels // 2), nn.Conv2d(channels // 2, outputs, 1))
 
 
 # --- places ---------------------------------------------------------------------------------------------------------
