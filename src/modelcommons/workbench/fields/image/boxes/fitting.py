@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from modelcommons.workbench.fields.image.boxes.canvas import Canvas, Laid, canva
 from modelcommons.workbench.fields.image.boxes.metrics import by_class
 from modelcommons.workbench.fields.image.boxes.model import Detector, as_arrays, build, on_canvas
 from modelcommons.workbench.fields.image.boxes.scenes import LARGEST, Change, Options, Scenes
-from modelcommons.workbench.task import Job
+from modelcommons.workbench.task import Job, Row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TASK_NAME = "object-detection"
+IN_MEMORY = 2**28  # bytes of decoded training pictures
 MEASURED = 200  # training pictures that mean and deviation are taken from, evenly spaced
 SCORED = 50  # validation pictures that checkpoints are chosen by, evenly spaced
 AVERAGE = 0.99  # of the weights over steps; what is kept is the average
@@ -45,10 +47,10 @@ def _fit_new(train: Scenes, validation: Scenes, job: Job) -> Fit:
     canvas, changes = measure(train, job.options), changes_of(job.options)
     torch.manual_seed(job.seed)
     network = build(options, len(train.labels))
-    scored = some(validation)
+    row, scored = remembered(train), some(validation)
 
     def batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        rows = [train[at % len(train)] for at in indices.tolist()]
+        rows = [row(at % len(train)) for at in indices.tolist()]
         return batched([varied(row.x, row.y, canvas, changes, rng) for row in rows], canvas)
 
     def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
@@ -71,6 +73,12 @@ def _fit_new(train: Scenes, validation: Scenes, job: Job) -> Fit:
         preprocess=canvas.as_json(),
     )  # fmt: skip
     return fitted
+
+
+def remembered(rows: Scenes) -> Callable[[int], Row]:
+    """The rows, of which so many stay decoded as fit into `IN_MEMORY`."""
+    area = float(np.mean([height * width for height, width in (one.size for one in rows.objects())]))
+    return lru_cache(int(IN_MEMORY // (3 * area)))(rows.__getitem__)
 
 
 def measure(train: Scenes, options: Options) -> Canvas:

@@ -18,7 +18,7 @@ from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.fields.image.boxes.answers import NO_LIMIT, Proposals
 from modelcommons.workbench.fields.image.boxes.architectures import open_defaults, repeats
 from modelcommons.workbench.fields.image.boxes.canvas import Laid, varied
-from modelcommons.workbench.fields.image.boxes.fitting import changes_of, map_50, measure, some
+from modelcommons.workbench.fields.image.boxes.fitting import changes_of, map_50, measure, remembered, some
 from modelcommons.workbench.fields.image.boxes.model import Detector, Propose
 from modelcommons.workbench.fields.image.boxes.scenes import Options, Scenes
 from modelcommons.workbench.fields.image.masks.fitting import head_of
@@ -84,10 +84,10 @@ def fit_open(train: Scenes, validation: Scenes, job: Job) -> Fit:
     network, processor = open_network(job.choice.folder, train.labels), read_processor(job.choice.folder)
     trained = limited(network, job.training.method, head_of(network))
     canvas, changes = measure(train, job.options), changes_of(job.options)
-    scored = some(validation)
+    row, scored = remembered(train), some(validation)
 
     def batch(indices: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
-        rows = [train[at % len(train)] for at in indices.tolist()]
+        rows = [row(at % len(train)) for at in indices.tolist()]
         laid = [varied(row.x, row.y, canvas, changes, rng) for row in rows]
         made = processor(
             images=[one.picture for one in laid], annotations=[_coco(at, one) for at, one in enumerate(laid)],
