@@ -220,6 +220,21 @@ def test_pieces_of_a_map_are_the_values_at_their_places() -> None:
     assert near.shape == (8 * 12 * 12, 4) and ((near[:12, :2] + near[:12, 2:]) / 2 == 4).all()
 
 
+def test_a_network_with_normalisation_folded_in_says_the_same() -> None:
+    import torch
+
+    from modelcommons.workbench.engine.cnn import fused
+    from modelcommons.workbench.fields.image.boxes.yolo import Yolo
+
+    torch.manual_seed(0)
+    network, pictures = Yolo(2, 4, 1), torch.randn(2, 3, 32, 64)
+    network(pictures)  # normalisation has seen something
+    folded = fused(network)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    for a, b in zip(network.eval()(pictures), folded(pictures), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_places_inside_an_object_are_assigned_to_it_the_best_aligned_first() -> None:
     import torch
 
@@ -455,7 +470,7 @@ def fitted(parts: Parts, folder: Path, choice: Choice, **training: Any) -> Path:
 
 def test_a_faster_rcnn_learns_and_answers_in_every_size(world: Parts, tmp_path: Path) -> None:
     choice = Choice(None, "faster-rcnn", {"width": 4, "depth": 0, "hidden": 32})
-    folder = fitted(world, tmp_path, choice, epochs=0.25, learning_rate=0.006)
+    folder = fitted(world, tmp_path, choice, epochs=0.15, learning_rate=0.006)
     model = TASK.load(folder)
     rows = [world.test[at] for at in range(len(world.test))]
     made = [

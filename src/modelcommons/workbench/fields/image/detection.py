@@ -134,6 +134,7 @@ class Detection:
         Raises:
             UsageError: it is another model.
         """
+        from modelcommons.workbench.engine.cnn import fused
         from modelcommons.workbench.engine.quantize import export
         from modelcommons.workbench.fields.image.boxes.model import example, load
         from modelcommons.workbench.fields.image.boxes.yolo import Yolo
@@ -141,9 +142,8 @@ class Detection:
         model = load(folder)
         if not isinstance(model.network, Yolo):
             raise UsageError("Expected a `yolo` to export, got another detector. Set `shrink: []` in the recipe.")
-        export(
-            model.network, {"pixel_values": example(model)}, ["logits", "sides"], {"pixel_values": {0: "batch"}}, out
-        )
+        inputs, free = {"pixel_values": example(model)}, {"pixel_values": {0: "batch"}}
+        export(fused(model.network), inputs, ["logits", "sides"], free, out)
 
     def calibration(self, folder: Path, rows: Rows) -> Iterator[dict[str, np.ndarray]]:
         from modelcommons.workbench.fields.image.boxes.model import load
