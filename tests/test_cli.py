@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from called import Commons, Told
 from typer.main import get_command
@@ -252,6 +251,8 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(commons: Common
 
 
 def test_the_schema_accepts_every_recipe_and_refuses_an_unknown_key(commons: Commons) -> None:
+    import jsonschema  # a second and more, for this alone
+
     validator = jsonschema.Draft202012Validator(commons("schema").json)
     validator.check_schema(validator.schema)
     recipes = sorted((ROOT / "recipes").glob("*.yaml"))

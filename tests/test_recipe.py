@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from modelcommons.errors import CommonsError, FormatError, NotFound, RecipeError
@@ -235,6 +234,8 @@ def test_a_digest_forgets_where_and_knows_what(tmp_path: Path) -> None:
 
 
 def test_the_schema_agrees_with_the_loader(tmp_path: Path) -> None:
+    import jsonschema  # a second and more, for this alone
+
     validator = jsonschema.Draft202012Validator(schema())
     validator.check_schema(schema())
     good = [{"task": "x", "shrink": ["int8"], "tune": {"epochs": "auto"}}, {"extends": "base.yaml"}]

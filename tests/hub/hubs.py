@@ -16,18 +16,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from sqlalchemy import Table, create_engine, func, make_url, select, text
+from starlette.datastructures import State
 
 from modelcommons.hub.actions import accounts
 from modelcommons.hub.app import Hub, assemble
+from modelcommons.hub.metrics import Metrics
 from modelcommons.hub.settings import Settings, load
 from modelcommons.hub.stores import Stores, open_stores
+from modelcommons.hub.wire.frame import Frame
 
 POSTGRES = os.environ.get("COMMONS_TEST_POSTGRES", "")
 PEOPLE = ("ada", "bob", "eve", "root")
@@ -95,6 +99,20 @@ class Site:
         return (*rows, len(list(self.stores.blobs.keys())), len(list(self.stores.blobs.abandoned(1e12))))
 
 
+@cache
+def doors() -> Hub:
+    """Made once in a process, as two hundred routes take a while."""
+    return assemble(None)  # type: ignore[arg-type]
+
+
+def hub_over(stores: Stores) -> Hub:
+    """A hub with stores and counts of its own; it shares its doors with the others in this process."""
+    made = copy(doors())
+    made.state = State({"stores": stores, "metrics": Metrics()})
+    made.frame = Frame(super(Hub, made).__call__, made.state.metrics)
+    return made
+
+
 def make_news_and_own(client: httpx2.Client) -> None:
     """Two models of the client's person: `news`, which all may read, and `own`, which is private."""
     for more in ({"name": "news"}, {"name": "own", "visibility": "private"}):
@@ -108,11 +126,6 @@ class Template:
     folder: Path
     database: str
     tokens: dict[str, str]
-
-    @cached_property
-    def app(self) -> Hub:
-        """Made once, as two hundred routes take a while; each hub in this process puts its own stores into it."""
-        return assemble(None)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -159,17 +172,16 @@ def copied(template: Template, folder: Path, **given: Any) -> Iterator[Settings]
 
 @contextmanager
 def make_site(template: Template, folder: Path, **given: Any) -> Iterator[Site]:
-    """A hub in this process with settings of its own; the last one made answers, until its block ends."""
-    clock, app = Clock(), template.app
+    """A hub in this process with settings of its own."""
+    clock = Clock()
     with copied(template, folder, **given) as settings:
-        before, app.state.stores = app.state.stores, open_stores(settings, clock)
-        made = Site(app, app.state.stores, template.tokens, clock)
+        stores = open_stores(settings, clock)
+        made = Site(hub_over(stores), stores, template.tokens, clock)
         try:
             with made.closing:
                 yield made
         finally:
-            app.state.stores = before
-            made.stores.database.close()
+            stores.database.close()
 
 
 # --- hubs in processes of their own ---------------------------------------------------------------------------------

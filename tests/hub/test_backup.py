@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hubs import new_database
+from hubs import hub_over, new_database
 from world import World, world
 from xorbs import File, cut
 
 from modelcommons.errors import CommonsError, Conflict, DoesNotHold, FormatError, UsageError
 from modelcommons.hub.actions import backup, fsck, gc, leases
-from modelcommons.hub.app import make
 from modelcommons.hub.settings import Settings
+from modelcommons.hub.stores import open_stores
 
 MODEL = random.Random(1).randbytes(60_000)
 FILE = File([(cut(random.Random(2).randbytes(40_000), 7_000), 0, 5)])
@@ -46,12 +46,12 @@ def empty(tmp_path: Path) -> Iterator[Settings]:
 
 
 def read(settings: Settings, at: World, path: str) -> bytes:
-    app = make(settings, at.clock)
+    stores = open_stores(settings, at.clock)
     try:
         where = path if path.startswith("/") else f"/ada/news/resolve/main/{path}"
-        return World(app, at.tokens, at.clock).ask("ada", "GET", where).body
+        return World(hub_over(stores), at.tokens, at.clock).ask("ada", "GET", where).body
     finally:
-        app.state.stores.database.close()
+        stores.database.close()
 
 
 @pytest.mark.parametrize("form", ["folder", "tar"])

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from asking import Answer, ask_now
-from hubs import Clock, new_database
+from hubs import Clock, hub_over, new_database
 from served import people
 from xorbs import File, shard
 
 from modelcommons.hub import names, tickets
 from modelcommons.hub.actions import accounts, lifecycle, repos, uploads
 from modelcommons.hub.actions.repos import Opened
-from modelcommons.hub.app import Hub, make
+from modelcommons.hub.app import Hub
 from modelcommons.hub.permissions import Ability, Principal
 from modelcommons.hub.settings import Settings
-from modelcommons.hub.stores import Stores
+from modelcommons.hub.stores import Stores, open_stores
 
 
 @dataclass
@@ -149,8 +149,8 @@ def world(folder: Path, *, sqlite: bool = False, **given: Any) -> Iterator[World
         else:
             source, tokens = template()
             shutil.copytree(source, folder)
-        app = make(settings, clock)
+        stores = open_stores(settings, clock)
         try:
-            yield World(app, tokens, clock)
+            yield World(hub_over(stores), tokens, clock)
         finally:
-            app.state.stores.database.close()
+            stores.database.close()

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         known = _known(error)
-        _tell(known, "--json" in arguments)
+        if not (isinstance(known, Stopped) and _follows()):  # the first process says it for all
+            _tell(known, "--json" in arguments)
         sys.exit(known.exit_code)
 
 
@@ -74,6 +75,13 @@ def _help(error: Any) -> str:
 def _end(number: int, frame: FrameType | None) -> None:
     """SIGTERM ends like Ctrl-C, so that a checkpoint is written."""
     signal.raise_signal(signal.SIGINT)
+
+
+def _follows() -> bool:
+    """Whether torchrun started this process to train beside another."""
+    from modelcommons.workbench.engine import ranks
+
+    return not ranks.leads()
 
 
 # --- errors in words ------------------------------------------------------------------------------------------------

@@ -238,8 +238,12 @@ def run(
         resolve(asked)
         show(asked, recipes.dump(asked).rstrip(), json)
         return
-    from modelcommons.workbench.run import run
+    from modelcommons.workbench.engine import ranks
+    from modelcommons.workbench.run import follow, run
 
+    if not ranks.leads():
+        follow(asked)
+        return
     with progress(quiet) as told:
         done = run(asked, folder, told)
     main = done.scored.main

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 import modelcommons
+from modelcommons.errors import DataError
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
 from modelcommons.workbench import fields
+from modelcommons.workbench.engine import ranks
 from modelcommons.workbench.engine.progress import Progress, Silent
 from modelcommons.workbench.find import settled
 from modelcommons.workbench.folder import RunFolder, write
@@ -24,7 +27,7 @@ from modelcommons.workbench.stages.get import Got, get
 from modelcommons.workbench.stages.prepare import Prepared, prepare
 from modelcommons.workbench.stages.publish import Published, publish
 from modelcommons.workbench.stages.shrink import Shrunk, shrink
-from modelcommons.workbench.stages.tune import Tuned, tune
+from modelcommons.workbench.stages.tune import Tuned, Tuning, tune
 from modelcommons.workbench.task import Task
 
 Value = TypeVar("Value")
@@ -77,7 +80,29 @@ def run(recipe: Recipe, folder: Path | None = None, progress: Progress | None = 
         fields.need_exporters()
     home = RunFolder(folder or default_folder(recipe))
     with fields.needed(task), home.locked():
-        return stages(task, recipe, home, progress)
+        ranks.join()
+        done = stages(task, recipe, home, progress)
+        ranks.part()
+        return done
+
+
+def follow(recipe: Recipe) -> None:
+    """The part of every process but the first of those that torchrun started: to train beside it. It leaves nothing.
+
+    Raises:
+        CommonsError: as `run` does.
+    """
+    task = resolve(recipe)
+    with fields.needed(task), tempfile.TemporaryDirectory(prefix="commons-rank-") as name:
+        ranks.join()
+        told = ranks.shared()  # once the first has its data, so that nothing is fetched twice
+        recipe = Recipe.model_validate(told["recipe"])
+        got = get(task, recipe, Silent())
+        data = prepare(task, got.source, recipe, RunFolder(Path(name)), Silent())
+        if dict(data.ids_sha256) != told["split"]:
+            raise DataError(f"Process {ranks.rank()} found other rows in {recipe.data.source} than the first one.")
+        Tuning(task, got, data.parts, recipe, RunFolder(Path(name)), Silent()).follow()
+        ranks.part()
 
 
 def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) -> Run:
@@ -90,7 +115,9 @@ def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) ->
     def once(name: str, kind: type[Value], work: Callable[[], Value]) -> Value:
         return _once(name, kind, work, folder, _key(name, recipe, got, data))
 
+    ranks.shared({"recipe": recipe.model_dump(mode="json", by_alias=True), "split": dict(data.ids_sha256)})
     tuned = once("tune", Tuned, lambda: tune(task, got, data.parts, recipe, folder, progress))
+    ranks.shared(None)  # those who trained beside this process may go
     scored = once("evaluate", Evaluated, lambda: evaluate(task, tuned, got, data, recipe, folder, progress))
     explained = once("explain", Explained, lambda: explain(task, tuned, data, scored, recipe, folder, progress))
     shrunk = once("shrink", Shrunk, lambda: shrink(task, tuned, got, data, scored, recipe, folder, progress))

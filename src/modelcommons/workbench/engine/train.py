@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modelcommons.errors import DataError, Stopped
-from modelcommons.workbench.engine import checkpoint, curve
+from modelcommons.errors import DataError, Stopped, UsageError
+from modelcommons.workbench.engine import checkpoint, curve, ranks
 from modelcommons.workbench.engine.batches import epoch_batches
 from modelcommons.workbench.engine.device import device, free_memory, precision
 from modelcommons.workbench.engine.optimizers import Optimizers
@@ -113,10 +113,12 @@ def train(
     network.to(machine).to(memory_format=layout)  # type: ignore[call-overload]
     found = checkpoint.newest(checkpoints)
     plan = _plan(network, num_rows, batch, loss, training, defaults, seed, layout, found)
+    plan = Plan(**ranks.shared(asdict(plan)))  # memory and processors of the first decide for all
     optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
     kept = copy.deepcopy(network).eval() if average else network  # what is scored and kept
     best: dict[str, Tensor] = {}
     state, best = _resume(found, plan, network, kept, optimizers, seconds)
+    _see_the_same(state, checkpoints)
     goal = min(state.total, max_steps or state.total)
     saved = time.monotonic()
     started = saved - state.seconds
@@ -125,7 +127,11 @@ def train(
 
     def save() -> None:
         state.seconds = time.monotonic() - started
-        checkpoint.write(checkpoints, state.step, _tensors(network, kept, best, optimizers), _json(plan, state))
+        if ranks.leads():
+            checkpoint.write(checkpoints, state.step, _tensors(network, kept, best, optimizers), _json(plan, state))
+
+    def scored() -> float:
+        return float(ranks.shared(_score(kept, score, plan) if ranks.leads() else None))
 
     with _ctrl_c() as pressed:
         batches: dict[int, list[np.ndarray]] = {}
@@ -149,15 +155,17 @@ def train(
             _show(progress, plan, state, goal, spent, seconds)
 
             # once: turn the budget into a number of steps, so that the learning rate decays inside it
-            if seconds is not None and not state.measured and len(taken) > MEASURED:
+            if seconds is not None and not state.measured and len(taken) > MEASURED and ranks.leads():
                 left, each = seconds - spent, sum(taken[1:]) / MEASURED
                 goal = _afford(state, plan, goal, left, each, lambda: _score(kept, score, plan))
             out_of_budget = seconds is not None and spent >= seconds
+            signs = [goal, state.total, state.measured, out_of_budget, pressed()]
+            goal, state.total, state.measured, out_of_budget, stop = ranks.shared(signs)
 
             # once in a while: score the validation rows, keep the best weights
             every = max(1, min(plan.steps_per_epoch, math.ceil(state.total / SCORINGS)))
             due = state.step % every == 0 or state.step == goal or (out_of_budget and not best)
-            if due and _better(state, _score(kept, score, plan), plan, direction, time.monotonic() - started):
+            if due and _better(state, scored(), plan, direction, time.monotonic() - started):
                 best = {name: tensor.detach().clone() for name, tensor in kept.state_dict().items()}
             if plan.patience and state.stale >= plan.patience:
                 stopped = "patience"
@@ -165,7 +173,7 @@ def train(
             if out_of_budget and state.step < goal:
                 stopped = "budget"
                 break
-            if pressed():
+            if stop:
                 save()
                 raise Stopped(f"Stopped at step {state.step}; nothing is lost. Run the same command again to go on.")
             if time.monotonic() - saved >= training.checkpoint_seconds and state.step < goal:
@@ -201,14 +209,17 @@ def _step(
 ) -> float:
     """Forward, backward, clip, step; returns the mean loss over all rows of the accumulated batches."""
     network.train()
-    torch.manual_seed(int(np.random.default_rng([plan.seed, state.step]).integers(2**62)))  # dropout repeats on resume
-    rng, rows, total = np.random.default_rng([plan.seed, state.step, 1]), sum(map(len, parts)), 0.0
-    for indices in parts:
-        made = _to_device(batch(indices, rng), layout)
-        with _autocast(plan):
-            value = loss(network, made) * (len(indices) / rows)
-        value.backward()  # type: ignore[no-untyped-call]
-        total += float(value.detach())
+    me = [ranks.rank()] if ranks.rank() else []  # the first draws what it would draw alone
+    torch.manual_seed(int(np.random.default_rng([plan.seed, state.step, *me]).integers(2**62)))  # repeats on resume
+    rng, rows, total = np.random.default_rng([plan.seed, state.step, 1, *me]), sum(map(len, parts)), 0.0
+    for indices in map(ranks.mine, parts):
+        if len(indices):
+            made = _to_device(batch(indices, rng), layout)
+            with _autocast(plan):
+                value = loss(network, made) * (len(indices) / rows)
+            value.backward()  # type: ignore[no-untyped-call]
+            total += float(value.detach())
+    total = ranks.add_up(network, total)
     if not math.isfinite(total):
         raise DataError(
             f"The training loss became {total} at step {state.step + 1}. "
@@ -253,6 +264,16 @@ def _score(kept: nn.Module, score: Callable[[nn.Module], float], plan: Plan) -> 
     kept.eval()
     with torch.inference_mode(), _autocast(plan):
         return float(score(kept))
+
+
+def _see_the_same(state: State, checkpoints: Path) -> None:
+    """Raises: UsageError: this process goes on from another checkpoint than the first one."""
+    first = ranks.shared(state.step)
+    if first != state.step:
+        raise UsageError(
+            f"Process {ranks.rank()} goes on from step {state.step}, the first one from step {first}: it does not see "
+            f"the same {checkpoints}. Put the run folder where all machines see it (--folder)."
+        )
 
 
 @torch.no_grad()
@@ -452,5 +473,6 @@ def _fit(
         trained_parameters=sum(weight.numel() for weight in weights if weight.requires_grad),
         stopped=stopped,
         more=more,
-        settings={name: value for name, value in asdict(plan).items() if name not in ("seed", "steps_per_epoch")},
+        settings={name: value for name, value in asdict(plan).items() if name not in ("seed", "steps_per_epoch")}
+        | ({"processes": ranks.count()} if ranks.count() > 1 else {}),
     )

@@ -77,19 +77,29 @@ def shrink(
     for done, name in enumerate(formats):
         progress.step("shrink", done + 1, len(formats) + 1, name)
         exports.append(_judge(name, ruler, parent, trained.seed, scored.main, recipe))
-        progress.line("shrink", words(exports[-1]))
+        progress.line("shrink", words(exports[-1], scored.main))
     return Shrunk(tuple(exports), "")
 
 
-def words(export: Export) -> str:
+def words(export: Export, parent: Evaluation) -> str:
     """`int8 22.9 MB (4.0x smaller, 2.7x faster)  accuracy 0.920, 31 answers changed, not worse (p = 0.41)`."""
     score = export.evaluation.scores[0]
     ratio, speed = export.parent_size_bytes / export.size_bytes, export.parent_latency_ms["1"] / export.latency_ms["1"]
-    verdict = "not worse" if export.accepted else f"left out: {export.why}"
     return (
         f"{export.format} {export.size_bytes / 1e6:.3g} MB ({ratio:.1f}x smaller, {speed:.1f}x as fast)  "
-        f"{score.metric} {score.value:.4g}, {export.changed:,} answers changed, {verdict} (p = {export.p_value:.2g})"
+        f"{score.metric} {score.value:.4g}, {export.changed:,} answers changed, {verdict(export, parent)} "
+        f"(p = {export.p_value:.2g})"
     )
+
+
+def verdict(export: Export, parent: Evaluation) -> str:
+    """What the comparison with the parent came to; a loss that is allowed and no chance is told all the same."""
+    if not export.accepted:
+        return f"left out: {export.why}"
+    if export.p_value >= SIGNIFICANT:
+        return "not worse"
+    loss = _loss(parent, export.evaluation)
+    return f"{loss:.2%} worse, which the recipe allows" if loss > 0 else "not worse"
 
 
 class Parent:
@@ -161,10 +171,16 @@ def _changed(task: Task, a: Lines, b: Lines) -> int:
 
 def _worse(parent: Evaluation, export: Evaluation, p_value: float, allowed: float) -> str:
     """Why the export may not be shipped: it loses more than allowed, and not by chance. Empty when it may."""
+    loss = _loss(parent, export)
+    if loss <= allowed or p_value >= SIGNIFICANT:
+        return ""
+    mine, theirs = export.scores[0], parent.scores[0]
+    told = f"{mine.metric} {mine.value:.4g} is {loss:.1%} worse than {theirs.value:.4g}"
+    return f"{told}; the recipe allows {allowed:.1%}"
+
+
+def _loss(parent: Evaluation, export: Evaluation) -> float:
+    """How much worse the main metric is, as a share of the parent's value; below 0 where it is better."""
     mine, theirs = export.scores[0], parent.scores[0]
     loss = (theirs.value - mine.value) * (1 if theirs.direction == "higher" else -1)
-    share = loss / abs(theirs.value) if theirs.value else loss
-    if share <= allowed or p_value >= SIGNIFICANT:
-        return ""
-    told = f"{mine.metric} {mine.value:.4g} is {share:.1%} worse than {theirs.value:.4g}"
-    return f"{told}; the recipe allows {allowed:.1%}"
+    return loss / abs(theirs.value) if theirs.value else loss

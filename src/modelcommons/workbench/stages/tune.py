@@ -6,6 +6,7 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter
 from modelcommons.errors import BudgetReached
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
+from modelcommons.workbench.engine import ranks
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.folder import RunFolder
@@ -146,20 +148,35 @@ class Tuning:
         model = place / "model"
         shutil.rmtree(model, ignore_errors=True)  # a kill left it half written
         model.mkdir(parents=True)
+        ranks.shared(
+            {"choice": self.got.choices.index(choice), "seed": seed, "seconds": seconds, "place": str(place.resolve())}
+        )
+        fit = self._trained(choice, seed, seconds, model, place / "checkpoints")
+        self.folder.finish(f"tune/{name}", self._key(name), TypeAdapter(Fit).dump_python(fit, mode="json"))
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        return fit
+
+    def follow(self) -> None:
+        """Trains beside the first process, for as long as it says; what this one comes to is left to it."""
+        while (order := ranks.shared()) is not None:
+            model = self.folder.stage("tune") / "model"
+            shutil.rmtree(model, ignore_errors=True)
+            model.mkdir()
+            choice, checkpoints = self.got.choices[order["choice"]], Path(order["place"]) / "checkpoints"
+            self._trained(choice, order["seed"], order["seconds"], model, checkpoints)
+
+    def _trained(self, choice: Choice, seed: int, seconds: float | None, model: Path, checkpoints: Path) -> Fit:
         job = Job(
             choice=choice,
             training=self.recipe.tune,
             options=self.options,
             seed=seed,
             folder=model,
-            checkpoints=place / "checkpoints",
+            checkpoints=checkpoints,
             progress=self.progress,
             seconds=seconds,
         )
-        fit = self.task.fit(self.parts.train, self.parts.validation, job)
-        self.folder.finish(f"tune/{name}", self._key(name), TypeAdapter(Fit).dump_python(fit, mode="json"))
-        shutil.rmtree(place / "checkpoints", ignore_errors=True)
-        return fit
+        return self.task.fit(self.parts.train, self.parts.validation, job)
 
 
 def _best(values: Sequence[float], task: Task) -> int:
