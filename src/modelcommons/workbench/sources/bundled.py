@@ -219,10 +219,6 @@ SETS: dict[str, Bundled] = {
     "digits": Bundled(
         "scikit-learn", "CC-BY-4.0", f"{UCI}80", "Handwritten digits, 8x8; E. Alpaydin and C. Kaynak, UCI.", _digits
     ),
-    "digit-scenes": Bundled(
-        "scikit-learn", "CC-BY-4.0", f"{UCI}80", "The same digits, one to six of them laid out on a picture.",
-        _digit_scenes,
-    ),
     "breast-cancer": Bundled(
         "scikit-learn", "CC-BY-4.0", f"{UCI}17", "W. Wolberg and others, UCI.", _measurements("load_breast_cancer")
     ),
@@ -234,6 +230,10 @@ SETS: dict[str, Bundled] = {
         "scikit-learn", "BSD-3-Clause", "https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html",
         "B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, Least Angle Regression, 2004; comes with scikit-learn, "
         "whose licence this is.", _diabetes,
+    ),
+    "digit-scenes": Bundled(
+        "scikit-learn", "CC-BY-4.0", f"{UCI}80", "The digits of `digits`, one to six of them laid out on a picture.",
+        _digit_scenes,
     ),
     "sunspots": Bundled(
         "statsmodels", PUBLIC, f"{SM}sunspots.html", SAYS_PUBLIC,
