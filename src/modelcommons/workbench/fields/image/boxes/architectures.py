@@ -49,7 +49,7 @@ def defaults(num_rows: int) -> Defaults:
     """For a new network on so many training pictures."""
     batch_size = max(4, min(8, num_rows // 8))
     passes = max(FEWEST_PASSES, min(MOST_PASSES, STEPS * batch_size // num_rows))
-    return Defaults(passes / repeats(num_rows), batch_size, 3e-3, 0.05, channels_last=True)
+    return Defaults(passes / repeats(num_rows), batch_size, 5e-3, 0.05, channels_last=True)
 
 
 def open_defaults(method: str, num_rows: int) -> Defaults:
