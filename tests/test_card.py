@@ -149,9 +149,11 @@ def test_every_pipeline_tag_is_one_the_hub_knows() -> None:
     from modelcommons.workbench import fields
 
     known = {
+        "audio-to-audio",
         "audio-classification", "automatic-speech-recognition", "image-classification", "image-segmentation",
         "object-detection",
         "question-answering", "tabular-classification", "tabular-regression",
-        "text-classification", "text-generation", "time-series-forecasting", "zero-shot-image-classification", "other",
+        "text-classification", "text-generation", "text-to-speech", "time-series-forecasting",
+        "zero-shot-image-classification", "other",
     }  # fmt: skip
     assert {card.PIPELINE_TAGS.get(task, task) for task in fields.TASKS} <= known

@@ -33,8 +33,11 @@ SHARED = {
     "english-books": "english_books",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
+    "fsdd-noise": "fsdd",
     "noto-emoji": "noto_emoji",
     "fsdd-strings": "fsdd_strings",
+    "fsdd-strings-speech": "fsdd_strings",
+    "ljspeech-small": "ljspeech_small",
     "movietweetings": "movietweetings_100k",
     "nuclei-dsb2018": "nuclei_dsb2018",
     "sms-spam": "sms_spam",
@@ -42,7 +45,7 @@ SHARED = {
     "xquad-en": "xquad",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
-CALLED = {"nuclei-dsb2018": "nuclei"}  # recipes of another name than their protocol's
+CALLED = {"ljspeech-small": "ljspeech", "nuclei-dsb2018": "nuclei"}  # recipes of another name than their protocol's
 
 
 def recipe_of(protocol: str, *overrides: str) -> Recipe:

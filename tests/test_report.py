@@ -222,6 +222,10 @@ def test_what_was_skipped_says_so(tmp_path: Path) -> None:
     )
 
 
+def test_a_caution_of_the_task_is_on_the_card(tmp_path: Path) -> None:
+    assert "- Nobody said this." in card(facts(tmp_path, caution="Nobody said this."))
+
+
 def test_data_that_stay_at_home_are_announced(tmp_path: Path) -> None:
     decision = derive([], [Work("etth1", "cc-by-nd-4.0")])
     assert "`predictions/` and `report.html` are not uploaded" in card(facts(tmp_path, decision=decision))

@@ -273,6 +273,9 @@ def predict(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="A text, a file, or `-` for stdin.")],
     variant: Annotated[str, typer.Option(help="An export, such as onnx/model_int8.onnx.")] = "",
     stream: Annotated[bool, typer.Option("--stream", help="Print a text while it is written.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write answers that are sounds as WAV files into this folder.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -288,6 +291,7 @@ def predict(
     import json as jsons
 
     from modelcommons.cli.inputs import read
+    from modelcommons.cli.sounds import kept
     from modelcommons.workbench.serve import load
 
     served = load(model, variant)
@@ -295,6 +299,7 @@ def predict(
         write(part for value in read(inputs) for part in served.stream(value))
         return
     answers = [answer for value in read(inputs) for answer in served.predict(value)]
+    answers = kept(answers, out) if out else answers
     show(answers, "\n".join(jsons.dumps(answer, ensure_ascii=False) for answer in answers), json)
 
 

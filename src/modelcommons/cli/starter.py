@@ -21,10 +21,12 @@ FIRST_DATA = {
     "image-text-matching": "bundled:digits",
     "object-detection": "bundled:digit-scenes",
     "recommendation": "bundled:python-imports",
+    "speech-enhancement": "bundled:morse",
     "tabular-classification": "bundled:breast-cancer",
     "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
     "text-generation": "bundled:python-docs",
+    "text-to-speech": "bundled:morse-messages",
     "time-series-forecasting": "bundled:sunspots",
 }
 LEFT_OUT = ("name", "task", "privacy")  # said otherwise, or reserved

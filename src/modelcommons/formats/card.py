@@ -22,7 +22,11 @@ ORDER = (
 
 # our tasks that have no pipeline tag of their own on the Hub, and the one that fits: that of CLIP, or `other`
 # (huggingface.js, packages/tasks/src/pipelines.ts)
-PIPELINE_TAGS = {"image-text-matching": "zero-shot-image-classification", "recommendation": "other"}
+PIPELINE_TAGS = {
+    "image-text-matching": "zero-shot-image-classification",
+    "recommendation": "other",
+    "speech-enhancement": "audio-to-audio",
+}
 
 FENCE = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

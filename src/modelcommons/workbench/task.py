@@ -327,6 +327,13 @@ class Draws(Protocol):
 
 
 @runtime_checkable
+class Cautions(Protocol):
+    caution: Mapping[
+        Literal["en", "zh"], str
+    ]  # what whoever meets an answer elsewhere has to know; for card and report
+
+
+@runtime_checkable
 class Streams(Protocol):
     """An ability of a loaded `Model`, not of the task."""
 

@@ -85,13 +85,14 @@ def quiet() -> Iterator[None]:
     """Keeps transformers from writing bars and advice over our own progress."""
     from transformers.utils import logging as chatter
 
-    before = chatter.get_verbosity()
-    chatter.set_verbosity(logging.ERROR)
-    chatter.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    before, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        chatter.set_verbosity(logging.ERROR)
+        chatter.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
             yield
-    finally:
-        chatter.set_verbosity(before)
-        chatter.enable_progress_bar()  # type: ignore[no-untyped-call]
+        finally:
+            chatter.set_verbosity(before)
+            if bars:
+                chatter.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -22,10 +22,12 @@ TASKS: dict[str, str] = {
     "object-detection": "image.detection",
     "question-answering": "text.question_answering",
     "recommendation": "recommendation.recommendation",
+    "speech-enhancement": "speech.enhancement",
     "tabular-classification": "tabular.classification",
     "tabular-regression": "tabular.regression",
     "text-classification": "text.classification",
     "text-generation": "text.generation",
+    "text-to-speech": "speech.synthesis",
     "time-series-forecasting": "series.forecasting",
 }
 

@@ -27,7 +27,7 @@ from modelcommons.workbench.stages.report.sections import Facts, receipt_path
 from modelcommons.workbench.stages.shrink import Shrunk
 from modelcommons.workbench.stages.tune import Tuned
 from modelcommons.workbench.stages.upload import endpoint, upload
-from modelcommons.workbench.task import Draws, HasContent, Source, Task
+from modelcommons.workbench.task import Cautions, Draws, HasContent, Source, Task
 
 QUOTES = ("predictions/*", "report.html")  # hold targets and examples: parts of the data
 
@@ -151,6 +151,7 @@ def _facts(
         version=modelcommons.__version__,
         has_transformers=_has_transformers(part),
         figures=_figures(task, part / _predictions(scored.main), recipe.publish.language),
+        caution=task.caution[recipe.publish.language] if isinstance(task, Cautions) else "",
     )
 
 

@@ -53,12 +53,12 @@ class LogMel:
     def features(self, samples: np.ndarray) -> np.ndarray:
         """float32 (..., N) -> float32 (..., T, M); N is at least one window."""
         stretches = np.lib.stride_tricks.sliding_window_view(samples, self.window, axis=-1)[..., :: self.hop, :]
-        spectrum = np.fft.rfft(stretches * self._hann, self.size)
+        spectrum = np.fft.rfft(stretches * self.hann, self.size)
         power = spectrum.real**2 + spectrum.imag**2
         return np.asarray(np.log(np.maximum(power.astype(np.float32) @ self.filters, FLOOR)))
 
     @cached_property
-    def _hann(self) -> np.ndarray:
+    def hann(self) -> np.ndarray:
         """Periodic."""
         return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window), np.float32)
 

@@ -64,3 +64,14 @@ class RecognitionOptions(BaseModel):
                 return ()
             case chosen:
                 return chosen
+
+
+class SynthesisOptions(BaseModel):
+    """`data.options` of text-to-speech."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: Rate = Field("auto", description=f"Samples a second; `auto`: as most recordings have, at most {HIGHEST:,}.")
+    capitals: bool = Field(
+        False, description="Keeps capital letters apart from small ones; punctuation is always kept."
+    )

@@ -1,6 +1,6 @@
-"""rows of recordings: Parquet with the bytes, folders named by class, or a table with a column of paths.
+"""rows of recordings: Parquet with the bytes, folders named by class, a table with a column of paths, or LJ Speech's.
 
-What is known of a recording is its class (role `label`) or what is said in it (role `text`).
+What is known of a recording is its class (role `label`), what is said in it (role `text`), or nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from modelcommons.formats.canonical import canonical
 from modelcommons.formats.cells import Value, cells, names_of
 from modelcommons.formats.digest import sha256
 from modelcommons.formats.tables import AUDIO_SUFFIXES, Table, read_source
+from modelcommons.workbench.fields.speech.ljspeech import read_layout
 from modelcommons.workbench.fields.speech.sound import Sound, as_int16, header
 from modelcommons.workbench.fields.speech.sound import read as read_sound
 from modelcommons.workbench.task import BadRow, Column, Reading, Row, Source
@@ -104,7 +105,7 @@ class Roles:
     """Which column is what."""
 
     audio: str
-    target: str
+    target: str | None  # nothing is known where there is none
     id: str | None
     group: str | None
     time: str | None
@@ -113,7 +114,7 @@ class Roles:
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
-Target = Literal["label", "text"]
+Target = Literal["label", "text"] | None
 Known = tuple[dict[str, Table], dict[str, list[str]]]  # tables without the rows that have no target; the targets
 
 
@@ -121,14 +122,14 @@ def read(source: Source, columns: Mapping[str, str], rate: int | Literal["auto"]
     """All recordings of a source with what is known of them, decoded once to one rate.
 
     Args:
-        target: the role of the column that says it.
+        target: the role of the column that says it; None: nothing is to be known.
 
     Raises:
         DataError: no column of recordings or targets is found, there is one class only, or nothing can be read.
     """
-    tables = read_source(source)
+    tables = read_layout(source) or read_source(source)
     roles = find_roles(tables, columns, target)
-    tables, known = (_labelled if target == "label" else _transcribed)(tables, roles.target)
+    tables, known = _known(tables, roles.target, target)
     values = {split: cells(source, table, roles.audio, roles.by_path, "recording") for split, table in tables.items()}
     rate_hz, decoded = _decoded(source, tables, values, roles, rate)
     parts: dict[str, Clips] = {}
@@ -155,14 +156,16 @@ def find_roles(tables: Mapping[str, Table], columns: Mapping[str, str], target: 
             )
     audio = columns.get("audio") or _find(table, AUDIO_NAMES, lambda name: _holds_recordings(table, name))
     names, kinds = (LABEL_NAMES, LABEL_KINDS) if target == "label" else (TEXT_NAMES, ("text",))
-    answer = columns.get(target) or _find(table, names, lambda name: name != audio and table.kinds[name] in kinds)
+    answer = columns.get(target) if target else None
+    if target and not answer:
+        answer = _find(table, names, lambda name: name != audio and table.kinds[name] in kinds)
     for what, found in (("audio", audio), (target, answer)):
-        if found is None:
+        if what and found is None:
             raise DataError(
                 f"Expected a column of the role {what}, found none among {', '.join(table.columns)}. "
                 f"Name it in the recipe: data.columns.{what}."
             )
-    assert audio is not None and answer is not None
+    assert audio is not None
     group = columns.get("group") or next((name for name in table.columns if name.lower() in GROUP_NAMES), None)
     by_path = table.kinds[audio] == "text"
     return Roles(audio, answer, columns.get("id"), group, columns.get("time"), by_path)
@@ -181,6 +184,13 @@ def _holds_recordings(table: Table, name: str) -> bool:
         return table.kinds[name] in ("audio", "bytes")
     first = table.row(0, [name])[name] if len(table) else None
     return isinstance(first, str) and first.lower().endswith(AUDIO_SUFFIXES)
+
+
+def _known(tables: Mapping[str, Table], column: str | None, target: Target) -> Known:
+    """The rows of which it is known, and what."""
+    if column is None:
+        return dict(tables), {split: [""] * len(table) for split, table in tables.items()}
+    return _labelled(tables, column) if target == "label" else _transcribed(tables, column)
 
 
 def _labelled(tables: Mapping[str, Table], column: str) -> Known:
@@ -317,7 +327,7 @@ def _columns(tables: Mapping[str, Table], parts: Mapping[str, Clips], roles: Rol
             case roles.audio:
                 seconds = float(np.median(clips.lengths)) / clips.rate_hz
                 yield Column(name, "audio", "audio", missing, None, f"{seconds:.2f} s at {clips.rate_hz:,} Hz")
-            case roles.target:
+            case roles.target if target:
                 known = [answer for part in parts.values() for answer in part.targets]
                 kind = "category" if target == "label" else "text"
                 yield Column(name, kind, target, missing, len(set(known)), next(iter(known), ""))

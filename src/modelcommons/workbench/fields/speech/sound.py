@@ -76,6 +76,15 @@ def as_int16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.round(samples * FULL), -FULL, FULL - 1).astype(np.int16)
 
 
+def wav(sound: Sound) -> bytes:
+    """The sound as a WAV file of 16 bits."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, sound.samples, sound.rate_hz, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
 def resampled(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     """The same sound at another rate, float32 (N',), through a linear-phase low-pass filter."""
     if from_hz == to_hz:

@@ -46,6 +46,7 @@ class Facts:
     has_transformers: bool  # the folder loads with transformers alone
     num_private: int = 0  # explained rows that are not shown, because personal data were found in them
     figures: tuple[tuple[str, str], ...] = ()  # (title, SVG) of the task's own
+    caution: str = ""  # the task's own, where it has one
 
     @property
     def origin(self) -> Origin | None:
@@ -490,4 +491,4 @@ def _limits(facts: Facts, w: Words) -> Iterator[Block]:
     said = ["public_test", "not_good", "not_elsewhere"]
     said += ["explanations_limit"] if facts.explained.examples else []
     said += ["personal_limit"] if "personal-data" in facts.recipe.data.checks else []
-    yield Items([w[key] for key in (*said, "unmeasured")])
+    yield Items([*filter(None, [facts.caution]), *(w[key] for key in (*said, "unmeasured"))])
