@@ -25,6 +25,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 # protocol -> folder in ../shared/data; the others come inside packages
 SHARED = {
     "banking77": "banking77",
+    "bccd": "bccd",
     "breast-cancer": "breast_cancer",
     "brent": "finance_series",
     "chinese-poem-genre": "chinese_poem_genre",

@@ -19,6 +19,7 @@ FIRST_DATA = {
     "automatic-speech-recognition": "bundled:morse-messages",
     "image-classification": "bundled:digits",
     "image-text-matching": "bundled:digits",
+    "object-detection": "bundled:digit-scenes",
     "recommendation": "bundled:python-imports",
     "speech-enhancement": "bundled:morse",
     "tabular-classification": "bundled:breast-cancer",

@@ -19,6 +19,7 @@ TASKS: dict[str, str] = {
     "image-classification": "image.classification",
     "image-segmentation": "image.segmentation",
     "image-text-matching": "multimodal.matching",
+    "object-detection": "image.detection",
     "question-answering": "text.question_answering",
     "recommendation": "recommendation.recommendation",
     "speech-enhancement": "speech.enhancement",
