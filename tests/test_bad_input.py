@@ -135,7 +135,7 @@ DATA: dict[str, tuple[str, dict[str, str | bytes], str]] = {
     "a picture called csv": (TEXT, {"data.csv": png(8, 8)}, "data.csv is a PNG picture, expected UTF-8 text."),
     "a folder without data": (
         TEXT.replace("data.csv", "data"),
-        {"data/a.txt": ""},
+        {"data/a.doc": ""},
         "has no data files. Expected some that",
     ),
     "a kind of file nobody reads": (

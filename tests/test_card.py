@@ -151,8 +151,7 @@ def test_every_pipeline_tag_is_one_the_hub_knows() -> None:
     known = {
         "audio-to-audio",
         "audio-classification", "automatic-speech-recognition", "image-classification", "image-segmentation",
-        "object-detection",
-        "question-answering", "tabular-classification", "tabular-regression",
+        "object-detection", "fill-mask", "question-answering", "tabular-classification", "tabular-regression",
         "text-classification", "text-generation", "text-to-speech", "text2text-generation", "time-series-forecasting",
         "translation", "zero-shot-image-classification", "other",
     }  # fmt: skip

@@ -31,6 +31,7 @@ SHARED = {
     "chinese-poem-genre": "chinese_poem_genre",
     "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
+    "english-books-mlm": "english_books",
     "exchange-rates": "finance_series",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
@@ -47,8 +48,12 @@ SHARED = {
     "xquad-en": "xquad",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
 }
-# recipes of another name than their protocol's
-CALLED = {"ljspeech-small": "ljspeech", "nuclei-dsb2018": "nuclei", "tatoeba-en-zh": "tatoeba"}
+CALLED = {  # recipes of another name than their protocol's
+    "english-books-mlm": "english-books-bert",
+    "ljspeech-small": "ljspeech",
+    "nuclei-dsb2018": "nuclei",
+    "tatoeba-en-zh": "tatoeba",
+}
 
 
 def recipe_of(protocol: str, *overrides: str) -> Recipe:

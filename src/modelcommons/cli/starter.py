@@ -17,6 +17,7 @@ from modelcommons.workbench.task import Disturbs, Slices, Task
 FIRST_DATA = {
     "audio-classification": "bundled:morse",
     "automatic-speech-recognition": "bundled:morse-messages",
+    "fill-mask": "bundled:python-docs",
     "image-classification": "bundled:digits",
     "image-text-matching": "bundled:digits",
     "object-detection": "bundled:digit-scenes",

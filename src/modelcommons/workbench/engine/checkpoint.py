@@ -34,7 +34,7 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     files = {
-        "tensors.safetensors": save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}),
+        "tensors.safetensors": save(_apart(tensors)),
         "state.json": json.dumps(state).encode(),
     }
     for name, data in {**files, "manifest.json": json.dumps(_digests(files)).encode()}.items():
@@ -46,6 +46,17 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
     _sync(folder)
     for old in _newest_first(folder)[KEEP:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor in a place of its own: tied weights, such as an embedding that is the last layer too, share one."""
+    found: dict[int, Tensor] = {}
+    for tensor in tensors.values():
+        found.setdefault(tensor.data_ptr(), tensor)
+    return {
+        name: tensor.detach().contiguous() if found[tensor.data_ptr()] is tensor else tensor.detach().clone()
+        for name, tensor in tensors.items()
+    }
 
 
 def newest(folder: Path) -> Checkpoint | None:

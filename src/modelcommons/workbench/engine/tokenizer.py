@@ -22,7 +22,7 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 
 
-def learn_tokenizer(texts: Sequence[str], vocabulary: int, path: Path) -> None:
+def learn_tokenizer(texts: Sequence[str], vocabulary: int, path: Path, special: Sequence[str] = SPECIAL) -> None:
     """Learns pieces of words from texts and writes `tokenizer.json`; Chinese characters stand alone.
 
     The same texts give the same file. By itself the library numbers the first pieces as its hash table happens to lie,
@@ -30,17 +30,20 @@ def learn_tokenizer(texts: Sequence[str], vocabulary: int, path: Path) -> None:
     pieces than it began with. So it is given them in order, and a tokenizer is made of what it learned.
 
     Source: Wu et al., Google's Neural Machine Translation System (2016), section 4.1, by the tokenizers library.
+
+    Args:
+        special: tokens that stand for no text, numbered from 0; the first two are `SPECIAL`.
     """
     from tokenizers import AddedToken, decoders, models, trainers
 
     learner = _wordpiece(models.WordPiece(unk_token=SPECIAL[1]))
-    first = [*SPECIAL, *(f"##{letter}" for letter in sorted(_inner_letters(learner, texts)))]
+    first = [*special, *(f"##{letter}" for letter in sorted(_inner_letters(learner, texts)))]
     trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=first, show_progress=False)
     learner.train_from_iterator((text[:LONGEST] for text in texts), trainer)
     pieces = learner.get_vocab(with_added_tokens=False)
     tokenizer: Tokenizer = _wordpiece(models.WordPiece(pieces, unk_token=SPECIAL[1]))
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     tokenizer.save(str(path))
 
 

@@ -16,6 +16,7 @@ from modelcommons.workbench.task import Task
 TASKS: dict[str, str] = {
     "audio-classification": "speech.classification",
     "automatic-speech-recognition": "speech.recognition",
+    "fill-mask": "text.fill_mask",
     "image-classification": "image.classification",
     "image-segmentation": "image.segmentation",
     "image-text-matching": "multimodal.matching",

@@ -18,6 +18,7 @@ from modelcommons.workbench.task import SourceFile
 LOOSE = IMAGE_SUFFIXES + AUDIO_SUFFIXES  # a file is a row
 FAMILIES: tuple[tuple[str, ...], ...] = (
     (".parquet",), (".csv", ".tsv"), (".jsonl", ".ndjson"), IMAGE_SUFFIXES, AUDIO_SUFFIXES, (".json",),
+    (".txt",),
 )  # fmt: skip
 DATA_SUFFIXES = tuple(suffix for family in FAMILIES for suffix in family)
 

@@ -1,0 +1,1 @@
+"""BERT's pretraining: words that are masked, and whether one stretch follows another."""
