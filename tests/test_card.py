@@ -151,8 +151,8 @@ def test_every_pipeline_tag_is_one_the_hub_knows() -> None:
     known = {
         "audio-to-audio",
         "audio-classification", "automatic-speech-recognition", "image-classification", "image-segmentation",
-        "fill-mask", "question-answering", "tabular-classification", "tabular-regression",
-        "text-classification", "text-generation", "text-to-speech", "time-series-forecasting",
-        "zero-shot-image-classification", "other",
+        "object-detection", "fill-mask", "question-answering", "tabular-classification", "tabular-regression",
+        "text-classification", "text-generation", "text-to-speech", "text2text-generation", "time-series-forecasting",
+        "translation", "zero-shot-image-classification", "other",
     }  # fmt: skip
     assert {card.PIPELINE_TAGS.get(task, task) for task in fields.TASKS} <= known

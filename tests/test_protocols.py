@@ -25,12 +25,14 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 # protocol -> folder in ../shared/data; the others come inside packages
 SHARED = {
     "banking77": "banking77",
+    "bccd": "bccd",
     "breast-cancer": "breast_cancer",
     "brent": "finance_series",
     "chinese-poem-genre": "chinese_poem_genre",
     "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
     "english-books-mlm": "english_books",
+    "exchange-rates": "finance_series",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
     "fsdd-noise": "fsdd",
@@ -41,6 +43,7 @@ SHARED = {
     "movietweetings": "movietweetings_100k",
     "nuclei-dsb2018": "nuclei_dsb2018",
     "sms-spam": "sms_spam",
+    "tatoeba-en-zh": "tatoeba_en_zh",
     "tiny-shakespeare": "tiny_shakespeare",
     "xquad-en": "xquad",
     **{f"ett-{name}-{horizon}": "ett_small" for name in ("h1", "h2") for horizon in (96, 192, 336, 720)},
@@ -49,6 +52,7 @@ CALLED = {  # recipes of another name than their protocol's
     "english-books-mlm": "english-books-bert",
     "ljspeech-small": "ljspeech",
     "nuclei-dsb2018": "nuclei",
+    "tatoeba-en-zh": "tatoeba",
 }
 
 

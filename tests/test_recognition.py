@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modelcommons as mc
-from modelcommons.errors import DataError, FormatError
+from modelcommons.errors import DataError, FormatError, UsageError
+from modelcommons.formats.model_folder import WEIGHTS, write_config
 from modelcommons.workbench import fields
+from modelcommons.workbench.engine.quantize import session
 from modelcommons.workbench.engine.training import Training
-from modelcommons.workbench.fields.speech import rows
+from modelcommons.workbench.fields.speech import augment, rows
 from modelcommons.workbench.fields.speech.features import Features, LogMel
 from modelcommons.workbench.fields.speech.options import RecognitionOptions
 from modelcommons.workbench.fields.speech.sound import Sound, as_int16
@@ -24,6 +26,7 @@ from modelcommons.workbench.fields.speech.transcription import metrics, model
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet, plain
 from modelcommons.workbench.fields.speech.transcription.architectures import CtcOptions
 from modelcommons.workbench.fields.speech.transcription.decoding import beam, greedy
+from modelcommons.workbench.fields.speech.transcription.splicing import Splicer, pieces
 from modelcommons.workbench.fields.speech.transcription.tiny import played, write
 from modelcommons.workbench.sources import local
 from modelcommons.workbench.task import Choice, Job, Row, Split
@@ -104,7 +107,71 @@ def test_a_beam_sees_that_many_ways_outweigh_the_best_one() -> None:
     assert greedy(log_probs).labels == () and beam(log_probs, 2).labels == (1,)
 
 
+@settings(max_examples=20)
+@given(st.integers(2, 5), st.integers(2, 4), st.integers(0, 2**31))
+def test_what_is_explained_is_the_probability_over_all_alignments(frames: int, size: int, seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 1.5, (2, frames, size))
+    log_probs = logits - np.log(np.exp(logits).sum(2, keepdims=True))
+    labels = beam(log_probs[0], 100).labels
+    heard = model.Recogniser(Alphabet("abcd"[: size - 1]), 4_000, lambda sounds: list(log_probs), 100)
+    text, found = heard.weighed([Sound(np.zeros(frames, np.int16), 4_000)] * 2)
+    assert text == heard.alphabet.decode(labels)
+    for one, log_prob in zip(log_probs, found.tolist(), strict=True):
+        ways = [path for path in itertools.product(range(size), repeat=frames) if collapsed(path) == labels]
+        total = sum(math.exp(one[np.arange(frames), path].sum()) for path in ways)
+        assert log_prob == pytest.approx(math.log(total) / max(1, len(labels)))
+
+
+# --- training recordings --------------------------------------------------------------------------------------------
+
+
+def clips(texts: list[str], voices: list[str]) -> rows.Clips:
+    """Words of tones as long as their text says, tenths of a second, with pauses between them."""
+    made = []
+    for number, text in enumerate(texts):
+        tones = [np.full(int(word) * 400, 1_000 + number, np.int16) for word in text.split()]
+        made.append(np.concatenate([part for tone in tones for part in (tone, np.zeros(400, np.int16))][:-1]))
+    return rows.Clips(
+        np.concatenate(made), np.cumsum([0, *map(len, made)]), 4_000, texts, list(map(str, range(len(texts)))), voices
+    )
+
+
+def test_pauses_divide_a_recording_into_its_words() -> None:
+    some = clips(["1 3 2", "2 1"], ["a", "a"])
+    assert [(piece.end - piece.start, piece.text) for piece in pieces(0, some.sound(0).samples, 4_000, "1 3 2")] == [
+        (400, "1"), (1_200, "3"), (800, "2"),
+    ]  # fmt: skip
+    (whole,) = pieces(0, some.sound(0).samples, 4_000, "1 3")
+    assert (whole.start, whole.end, whole.text) == (0, len(some.sound(0).samples), "1 3")
+
+
+@given(st.integers(0, 2**31))
+def test_spliced_recordings_say_words_of_one_voice_and_not_more(seed: int) -> None:
+    some = clips(["1 3 2", "2 1", "4", "3 3 3 1"], ["a", "b", "b", "a"])
+    made = Splicer(some)
+    for row, (levels, most) in enumerate([((0, 3), 3), ((1, 2), 2), ((1, 2), 1), ((0, 3), 4)]):
+        samples, text = made.spliced(row, 4_000, np.random.default_rng(seed))
+        assert 1 <= len(text.split()) <= most
+        heard = np.round(samples * 32_768).astype(int)
+        assert set(heard.tolist()) <= {0, *(1_000 + level for level in levels)}
+        assert (heard > 0).sum() == sum(map(int, text.split())) * 400
+
+
+def test_noise_is_as_far_below_the_recording_as_is_said() -> None:
+    tone = np.sin(np.arange(8_001) / 3).astype(np.float32)
+    ratios = []
+    for seed in range(60):
+        noise = augment.noisy(tone, np.random.default_rng(seed)) - tone
+        if noise.any():
+            ratios.append(10 * math.log10(float((tone**2).mean() / (noise**2).mean())))
+    low, high = augment.RATIOS_DB
+    assert 15 < len(ratios) < 45 and low - 0.1 <= min(ratios) < low + 8 and high - 8 < max(ratios) <= high + 0.1
+
+
 # --- networks -------------------------------------------------------------------------------------------------------
+
+
+OPTIONS: dict[str, Any] = {"mels": 16, "width": 24, "layers": 4}
 
 
 def network(streaming: bool) -> tuple[Any, Features]:
@@ -113,9 +180,21 @@ def network(streaming: bool) -> tuple[Any, Features]:
     from modelcommons.workbench.fields.speech.transcription.ctc import Ctc
 
     torch.manual_seed(1)
-    options = CtcOptions(mels=16, width=24, layers=2, streaming=streaming)
-    logmel = LogMel(4_000, 16)
-    return Ctc(options, 5).eval(), Features(logmel, np.full(16, -6, np.float32), np.full(16, 3, np.float32))
+    made = Ctc(CtcOptions(streaming=streaming, **OPTIONS), 5).eval()
+    return made, Features(LogMel(4_000, 16), np.full(16, -6, np.float32), np.full(16, 3, np.float32))
+
+
+def saved(folder: Path, streaming: bool) -> Any:
+    """The same as a model folder; gives back the network."""
+    from safetensors.torch import save_file
+
+    made, features = network(streaming)
+    save_file(made.state_dict(), folder / WEIGHTS)
+    write_config(
+        folder, "automatic-speech-recognition", "ctc", {"streaming": streaming, **OPTIONS}, alphabet="abc ",
+        preprocess=features.written(),
+    )  # fmt: skip
+    return made
 
 
 def sounds() -> list[np.ndarray]:
@@ -140,6 +219,35 @@ def test_what_is_heard_bit_by_bit_is_what_is_heard_at_once(chunk: int) -> None:
         row = Row("a", Sound(as_int16(sound), 4_000))
         said = "".join(listener.stream(row))
         assert " ".join(said.split()) == listener.predict([row])[0]["prediction"]["text"]
+
+
+def test_a_model_folder_writes_while_it_listens_if_it_can(tmp_path: Path) -> None:
+    saved(tmp_path, streaming=True)
+    heard = {"array": sounds()[1], "sampling_rate": 4_000}
+    parts = list(mc.load(tmp_path).stream(heard))
+    assert len(parts) > 1 and "".join(parts)
+    saved(tmp_path, streaming=False)
+    with pytest.raises(UsageError, match="come whole"):
+        list(mc.load(tmp_path).stream(heard))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_export_hears_recordings_of_any_length(streaming: bool, tmp_path: Path) -> None:
+    import torch
+
+    made = saved(tmp_path, streaming)
+    fields.find("automatic-speech-recognition").export(tmp_path, tmp_path / "model.onnx")  # type: ignore[attr-defined]
+    opened = session(tmp_path / "model.onnx")
+    for lengths in ([100, 61], [301, 3], [40]):
+        features, frames = torch.randn(len(lengths), max(lengths), 16), torch.tensor(lengths)
+        found = opened.run({"features": features.numpy(), "lengths": frames.numpy()})
+        for one, expected in zip(found, made(features, frames), strict=True):
+            np.testing.assert_allclose(one, expected.detach().numpy(), atol=1e-5)
+    rows = [Row(str(at), Sound(as_int16(sound), 4_000)) for at, sound in enumerate(sounds())]
+    texts = [
+        [answer["prediction"] for answer in model.load(tmp_path, name).predict(rows)] for name in ("", "model.onnx")
+    ]
+    assert texts[0] == texts[1]
 
 
 # --- whole runs -----------------------------------------------------------------------------------------------------
@@ -196,6 +304,10 @@ def test_an_open_model_keeps_its_characters_or_gets_those_of_the_texts(
     assert loaded.alphabet.characters == characters
     assert set(loaded.predict([some.test[0]])[0]["prediction"]["text"]) <= set(characters)
     assert {"vocab.json", "preprocessor_config.json"} <= set(model.files(place))
+    task.export(place, place / "model.onnx")
+    exported = model.load(place, "model.onnx")
+    for row in list(some.test)[:3]:
+        assert exported.predict([row])[0]["prediction"] == loaded.predict([row])[0]["prediction"]
 
 
 def whisper(folder: Path) -> Path:
@@ -237,3 +349,7 @@ def test_a_model_that_writes_token_by_token_learns_to_write_the_texts(tmp_path: 
     assert isinstance(loaded, Writer)
     assert [answer["prediction"]["text"] for answer in loaded.predict(list(some.test)[:2])] == ["ab c"] * 2
     assert {"tokenizer.json", "preprocessor_config.json"} <= set(model.files(place))
+    text, log_probs = loaded.weighed([some.test[0].x, Sound(np.zeros(4_000, np.int16), 4_000)])
+    assert text == "ab c" and (log_probs <= 0).all() and log_probs[0] > math.log(0.3)
+    with pytest.raises(UsageError, match="no export"):
+        task.export(place, place / "model.onnx")

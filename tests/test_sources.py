@@ -154,6 +154,7 @@ def test_a_licence_beside_one_file_may_be_of_something_else(tmp_path: Path) -> N
 # name -> rows, and the digest that a receipt names: the bytes may not depend on the machine
 BUNDLED = {
     "digits": (1797, "cdd1d2ea1d2246a64d8ef527d00a70ef0bb47d3c6be8ecbc95097c33c64e9d81"),
+    "digit-scenes": (400, "6e5ac6b2358741df83a057e0c7464eb563544847b0c9196d2f5c005d709f572f"),
     "breast-cancer": (569, ""), "macrodata": (203, ""), "elnino": (732, ""), "nile": (100, ""),
     "diabetes": (442, "15119b71799558447522c002b3ef626db6f05ef30b90fd32b6bf10ff774f56d1"),
     "wine": (178, "8c0e75a5e94848a0c854def3749e3c4e04ef839781eb447e39113cd3ae769883"),

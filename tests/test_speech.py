@@ -17,7 +17,7 @@ import modelcommons as mc
 from modelcommons.errors import CommonsError, DataError
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine.training import Training
-from modelcommons.workbench.fields.speech import augment, rows
+from modelcommons.workbench.fields.speech import augment, disturb, rows
 from modelcommons.workbench.fields.speech.classifier import Classifier, Window, load
 from modelcommons.workbench.fields.speech.explain import Explainer
 from modelcommons.workbench.fields.speech.features import LogMel
@@ -100,6 +100,15 @@ def test_a_tone_is_the_same_tone_at_another_rate(to_hz: int) -> None:
     assert there.dtype == np.float32 and len(there) == to_hz
     inner = slice(to_hz // 10, -to_hz // 10)  # the filter rings at the ends
     np.testing.assert_allclose(there[inner], wave(1.0, to_hz)[inner], atol=0.01)
+
+
+@pytest.mark.parametrize(("name", "hertz"), [("slower", 396.0), ("faster", 484.0)])
+def test_another_speed_is_another_pitch(name: str, hertz: float) -> None:
+    tone = Sound((wave(1.0) * 32_767).astype(np.int16), 8_000)
+    other = disturb.disturb(tone, name, "a")
+    assert len(other.samples) == pytest.approx(8_000 * 440 / hertz, abs=1)
+    loudest = np.abs(np.fft.rfft(other.samples)).argmax() * 8_000 / len(other.samples)
+    assert loudest == pytest.approx(hertz, abs=1.5)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
@@ -189,7 +198,7 @@ def test_the_moment_that_decides_is_named() -> None:
 
     model = Classifier(["loud <b>", "soft"], Window(8_000, 8_000), lambda samples: samples, loud_end)
     row = Row("a", Sound((wave(1.0) * 20_000).astype(np.int16), 8_000))
-    explainer = Explainer(model)
+    explainer = Explainer(model.weighed)
     found = explainer.attribute(row)
     assert set(np.argsort(-found.weights)[:2].tolist()) == {18, 19} and found.names[18] == "0.90 s"
     kept, gone = explainer.strength(row, [np.array([0, 1]), np.array([18, 19])])

@@ -20,6 +20,7 @@ FIRST_DATA = {
     "fill-mask": "bundled:python-docs",
     "image-classification": "bundled:digits",
     "image-text-matching": "bundled:digits",
+    "object-detection": "bundled:digit-scenes",
     "recommendation": "bundled:python-imports",
     "speech-enhancement": "bundled:morse",
     "tabular-classification": "bundled:breast-cancer",
@@ -27,6 +28,7 @@ FIRST_DATA = {
     "text-classification": "bundled:python-docs",
     "text-generation": "bundled:python-docs",
     "text-to-speech": "bundled:morse-messages",
+    "text2text-generation": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
 }
 LEFT_OUT = ("name", "task", "privacy")  # said otherwise, or reserved

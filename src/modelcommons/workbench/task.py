@@ -35,7 +35,7 @@ class SourceFile:
     path: str
     size: int
     sha256: str
-    split: str | None = None  # train, validation, test where the file's name or folder says so; beside: items, users
+    split: str | None = None  # train, validation, test where a name says so; beside: what describes the rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 
@@ -18,6 +19,18 @@ def convolution(inside: int, outside: int, size: int = 3, stride: int = 1, pool:
         nn.BatchNorm2d(outside),
         nn.ReLU(),
     )
+
+
+def fused(network: nn.Module) -> nn.Module:
+    """A copy for evaluation, with each batch normalisation folded into the convolution right before it."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    made = copy.deepcopy(network).eval()
+    for layers in [module for module in made.modules() if isinstance(module, nn.Sequential)]:
+        for at, (first, second) in enumerate(itertools.pairwise(list(layers))):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                layers[at], layers[at + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    return made
 
 
 class Residual(nn.Module):

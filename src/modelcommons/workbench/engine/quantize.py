@@ -62,6 +62,7 @@ def export(
     outputs: Sequence[str],
     dynamic: Mapping[str, Mapping[int, str]],
     out: Path,
+    traced: bool = False,
 ) -> None:
     """Writes `network` as one self-contained ONNX file.
 
@@ -69,10 +70,15 @@ def export(
         inputs: an example of each input by the name of the network's argument, in its order; sizes of at least 2 along
             the axes that are to stay free.
         dynamic: free axes by input: axis -> name.
+        traced: by the older exporter, which is quick and writes recurrent layers as ONNX has them; the newer one takes
+            their length for fixed.
     """
     import torch
 
     network = network.eval()
+    if traced:
+        _write_traced(network, inputs, outputs, dynamic, out)
+        return
     shapes = {name: dict.fromkeys(dynamic.get(name, {}), torch.export.Dim.DYNAMIC) for name in inputs}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -88,12 +94,43 @@ def export(
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
+    write(out, _bare(program.model_proto))
+
+
+def _write_traced(
+    network: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    dynamic: Mapping[str, Mapping[int, str]],
+    out: Path,
+) -> None:
+    import onnx
+    import torch
+
+    with _quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            network,
+            tuple(inputs.values()),
+            made,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: dict(axes) for name, axes in dynamic.items()},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        model = onnx.load_model(made)
+    write(out, _bare(model))
+
+
+def _bare(model: Any) -> Any:
+    """Without what tells of the exporter and its machine."""
     del model.graph.value_info[:]  # shapes noted by the exporter contradict those of a quantised graph
     model.doc_string = model.producer_name = model.producer_version = ""
     for node in model.graph.node:  # stack traces of the exporting machine
         del node.metadata_props[:]
-    write(out, model)
+        node.doc_string = ""
+    return model
 
 
 def dynamic_int8(path: Path, out: Path) -> None:

@@ -66,6 +66,20 @@ def block_bootstrap(values: np.ndarray, block: int, seed: int, draws: int = 2000
     return float(low), float(high)
 
 
+def block_bootstrap_ratio(
+    values: np.ndarray, over: np.ndarray, block: int, seed: int, draws: int = 2000
+) -> tuple[float, float]:
+    """95 % interval of `values.sum() / over.sum()`, drawn as in `block_bootstrap`.
+
+    Args:
+        values: one number per row, shape (rows,); so `over`, which is not negative and not 0 everywhere.
+    """
+    sums, totals = (_block_means(part, block, seed, draws) for part in (values, over))  # the same blocks of both
+    there = totals > 0
+    low, high = np.quantile(sums[there] / totals[there], [0.025, 0.975])
+    return float(low), float(high)
+
+
 def mcnemar(a_wrong: np.ndarray, b_wrong: np.ndarray) -> float:
     """Two-sided exact p-value that two classifiers err equally often on the same rows.
 

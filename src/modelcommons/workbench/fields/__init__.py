@@ -20,6 +20,7 @@ TASKS: dict[str, str] = {
     "image-classification": "image.classification",
     "image-segmentation": "image.segmentation",
     "image-text-matching": "multimodal.matching",
+    "object-detection": "image.detection",
     "question-answering": "text.question_answering",
     "recommendation": "recommendation.recommendation",
     "speech-enhancement": "speech.enhancement",
@@ -28,7 +29,9 @@ TASKS: dict[str, str] = {
     "text-classification": "text.classification",
     "text-generation": "text.generation",
     "text-to-speech": "speech.synthesis",
+    "text2text-generation": "text.text2text",
     "time-series-forecasting": "series.forecasting",
+    "translation": "text.translation",
 }
 
 EXPORTERS = ("onnx", "onnxruntime", "onnxscript")  # these come with the extra `onnx`, whatever the field

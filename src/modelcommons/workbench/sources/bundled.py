@@ -26,7 +26,7 @@ from typing import Any
 
 from modelcommons.errors import MissingPackage, NotFound
 from modelcommons.formats.cache import cache_folder
-from modelcommons.workbench.sources import listing, morse, python_docs, python_imports
+from modelcommons.workbench.sources import digit_scenes, listing, morse, python_docs, python_imports
 from modelcommons.workbench.task import Source
 
 Files = Iterator[tuple[str, bytes]]  # path, content
@@ -90,12 +90,21 @@ def _write(folder: Path, files: Files) -> None:
 
 
 def _digits() -> Files:
+    for number, (grey, label) in enumerate(zip(*_grey_digits(), strict=True)):
+        yield f"{label}/{number:04}.png", _png(grey)
+
+
+def _digit_scenes() -> Files:
+    return digit_scenes.scenes(*_grey_digits(), _png)
+
+
+def _grey_digits() -> tuple[list[list[list[int]]], list[int]]:
+    """Grey values from 0 to 255, and which digits they show."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    for number, (image, label) in enumerate(zip(found.images, found.target, strict=True)):
-        grey = [[int(value) * 255 // 16 for value in row] for row in image]  # 0..16 -> 0..255
-        yield f"{label}/{number:04}.png", _png(grey)
+    grey = [[[int(value) * 255 // 16 for value in row] for row in image] for image in found.images]  # 0..16 -> 0..255
+    return grey, found.target.tolist()
 
 
 def _png(grey: Sequence[Sequence[int]]) -> bytes:
@@ -221,6 +230,10 @@ SETS: dict[str, Bundled] = {
         "scikit-learn", "BSD-3-Clause", "https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html",
         "B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, Least Angle Regression, 2004; comes with scikit-learn, "
         "whose licence this is.", _diabetes,
+    ),
+    "digit-scenes": Bundled(
+        "scikit-learn", "CC-BY-4.0", f"{UCI}80", "The digits of `digits`, one to six of them laid out on a picture.",
+        _digit_scenes,
     ),
     "sunspots": Bundled(
         "statsmodels", PUBLIC, f"{SM}sunspots.html", SAYS_PUBLIC,

@@ -30,6 +30,11 @@ SPLITS = {
 }
 WORDS = {word: split for split, words in SPLITS.items() for word in words}
 
+# what stands beside pictures, file by file or for all of them, and says where things are on them; and which of them are
+# of which part
+ANNOTATIONS = (".xml", ".json")
+LISTS = re.compile(r"(.*/)?ImageSets/.*\.txt")
+
 # folders of pictures and of what belongs to them (masks), file by file: a folder below them is no class
 PAIRED = ("images", "masks")
 
@@ -57,10 +62,17 @@ def choose(paths: Iterable[str], front: Mapping[str, Any] | None = None) -> Chos
     if configured:
         return configured
     families = [{path: split_of(path) for path in data if path.lower().endswith(family)} for family in FAMILIES]
-    for chosen in families:
+    for family, chosen in zip(FAMILIES, families, strict=True):
         if any(split != "beside" for split in chosen.values()):
-            return _named_first(chosen)
+            beside = dict.fromkeys(filter(_annotates, seen), "beside") if family is IMAGE_SUFFIXES else {}
+            return {**_named_first(chosen), **beside}
     return dict.fromkeys(next(filter(None, families), {}))  # what stands beside nothing is the data itself
+
+
+def _annotates(path: str) -> bool:
+    """Whether a file is an annotation of pictures, or a list of them."""
+    name = path.lower()
+    return bool(LISTS.fullmatch(path)) or (name.endswith(ANNOTATIONS) and not name.endswith(ABOUT))
 
 
 def _named_first(chosen: Chosen) -> Chosen:

@@ -35,7 +35,17 @@ SAMPLE = 32  # rows answered under other kernels, to measure the noise of a marg
 NOISE = 50  # times the largest change seen (receipts.md, "Same decisions")
 LEAST_NOISE = 1e-4
 JUDGED = ("task", "model", "data", "tune", "evaluate")  # recipe sections a receipt is about
-PACKAGES = ("numpy", "scipy", "torch", "transformers", "tokenizers", "onnxruntime", "pyarrow", "safetensors")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "onnxruntime",
+    "pyarrow",
+    "sacrebleu",
+    "safetensors",
+)
 EXCLUSIONS = (
     "train-test overlap with data that the base model saw and nobody declared is not excluded",
     "a public test set may have been trained on; a re-run cannot show that it was not",

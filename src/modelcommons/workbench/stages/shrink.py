@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelcommons.errors import UsageError
 from modelcommons.formats import predictions
 from modelcommons.formats.predictions import Lines
 from modelcommons.workbench.engine.progress import Progress
@@ -70,7 +71,11 @@ def shrink(
     place = folder.stage("shrink")
     shutil.copytree(folder.path / trained.folder, place, dirs_exist_ok=True)
     progress.step("shrink", 0, len(formats) + 1, "exporting")
-    _make(task, place, data, formats)
+    try:
+        _make(task, place, data, formats)
+    except UsageError as error:  # this model has none, though others of its task do
+        progress.line("shrink", f"left out: {error}")
+        return Shrunk((), str(error))
     ruler = Ruler(task, got, data, recipe, folder, progress)
     parent = Parent(task, place, folder.path / scored.main.predictions, data)
     exports = []

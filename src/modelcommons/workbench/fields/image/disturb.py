@@ -38,10 +38,9 @@ def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights /= weights.sum()
     for axis in (0, 1):
-        wide = np.pad(values, [(reach, reach) if each == axis else (0, 0) for each in range(3)], mode="edge")
         length = values.shape[axis]
-        values = sum(
-            (weight * np.take(wide, range(at, at + length), axis) for at, weight in enumerate(weights)),
-            start=np.zeros_like(values),
-        )
+        share = np.zeros((length, length))  # of each place in what another becomes
+        for shift, weight in zip(range(-reach, reach + 1), weights.tolist(), strict=True):
+            np.add.at(share, (np.arange(length), np.clip(np.arange(length) + shift, 0, length - 1)), weight)
+        values = np.moveaxis(np.tensordot(share, values, (1, axis)), 0, axis)
     return values

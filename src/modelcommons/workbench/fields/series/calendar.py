@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -12,6 +13,8 @@ from modelcommons.formats.tables import Table
 
 DAY = 86_400  # seconds
 Unit = Literal["second", "business day", "month"]
+Part = Literal["hour", "weekday", "month"]  # of the calendar, as columns known ahead
+SIZES: dict[Part, int] = {"hour": 24, "weekday": 7, "month": 12}
 
 # (unit, count) -> steps after which a calendar repeats: candidates for the season, the shortest first
 SEASONS: dict[tuple[str, int], int] = {
@@ -93,6 +96,19 @@ def read_times(table: Table, column: str) -> np.ndarray:
             return _from_numbers(table.numbers(column).values)
         case _:
             return np.array([_from_text(value) for value in table.column(column).to_pylist()], "datetime64[s]")
+
+
+def columns(times: np.ndarray, parts: Sequence[Part]) -> tuple[tuple[str, ...], np.ndarray]:
+    """What the calendar says of each time stamp: names (`weekday 1`: Monday), and 0 or 1, shape (times, columns)."""
+    days, seconds = times.astype("datetime64[D]"), times.astype("datetime64[s]").astype(np.int64)
+    found: dict[Part, np.ndarray] = {
+        "hour": seconds // 3600 % 24,
+        "weekday": (days.astype(np.int64) + 3) % 7,  # 1970 began on a Thursday
+        "month": times.astype("datetime64[M]").astype(np.int64) % 12,
+    }
+    names = tuple(f"{part} {at + (part != 'hour')}" for part in parts for at in range(SIZES[part]))
+    ones = [found[part][:, None] == np.arange(SIZES[part]) for part in parts]
+    return names, np.concatenate([np.empty((len(times), 0)), *ones], axis=1).astype(np.float64)
 
 
 def _units(times: np.ndarray, unit: Unit) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""explain: which stretch of which channel's past a forecast rests on, by taking it away."""
+"""explain: which stretch of which channel's past, and what beside it, a forecast rests on; by taking it away."""
 
 from __future__ import annotations
 
@@ -8,46 +8,58 @@ from collections.abc import Sequence
 import numpy as np
 
 from modelcommons.workbench.engine.drawing import ACCENT, INK
-from modelcommons.workbench.fields.series.forecaster import Forecaster
+from modelcommons.workbench.fields.series.forecaster import Forecaster, Inputs
 from modelcommons.workbench.fields.series.rows import History
 from modelcommons.workbench.task import Attribution, Row
 
 MOST_STRETCHES = 24  # features for each channel
+SHOWN = 5  # columns beside the series, in words
 WIDTH, HEIGHT = 640, 120  # of the drawing, in pixels
 
 
 class Explainer:
-    """Features are stretches of the look-back, channel by channel; a stretch is removed by the look-back's mean."""
+    """Features are stretches of the look-back, channel by channel, then the columns beside the series, each as a whole;
+    one is removed by its mean over the look-back.
+    """
 
     def __init__(self, model: Forecaster) -> None:
         self.model = model
         self.edges = np.unique(np.linspace(0, model.config.lookback, MOST_STRETCHES + 1).astype(int))
+        self.beside = tuple((kind, at) for kind in ("known", "past") for at in range(len(getattr(model.config, kind))))
 
     def attribute(self, row: Row) -> Attribution:
-        """How far each stretch moves the forecast, in units of the seasonal naive's error; for a linear map exact."""
-        num_features = (len(self.edges) - 1) * len(self.model.config.channels)
-        moved = -self.strength(row, [np.array([feature]) for feature in range(num_features)])
-        names = tuple(f"{channel} {self._name(part)}" for channel in self.model.config.channels for part in self._parts)
-        shape = (len(self.model.config.channels), len(self.edges) - 1)
-        ahead = f"{self.model.config.horizon} steps from {str(row.x.start).replace('T', ' ')}"
+        """How far each feature moves the forecast, in units of the seasonal naive's error; for a linear map exact."""
+        config, num_stretches = self.model.config, len(self._parts) * len(self.model.config.channels)
+        moved = -self.strength(row, [np.array([feature]) for feature in range(num_stretches + len(self.beside))])
+        stretches = (f"{channel} {self._name(part)}" for channel in config.channels for part in self._parts)
+        names = (*stretches, *config.known, *config.past)
+        shape = () if self.beside else (len(config.channels), len(self._parts))
+        ahead = f"{config.horizon} steps from {str(row.x.start).replace('T', ' ')}"
         return Attribution(moved, names, shape, "occlusion by the look-back's mean", ahead)
 
     def strength(self, row: Row, removed: Sequence[np.ndarray]) -> np.ndarray:
         """Minus the mean distance from the undisturbed forecast: 0 when nothing was removed."""
-        past = self.model.lookback(row.x)
-        inputs = np.stack([past, *(self._without(past, features) for features in removed)])
-        forecasts = np.concatenate([self.model.run(inputs[at : at + 64])[0] for at in range(0, len(inputs), 64)])
-        distance = np.abs(forecasts[1:] - forecasts[0]) / self._unit(row.x)
+        whole = self.model.inputs([row.x])
+        trials = [whole, *(self._without(whole, features) for features in removed)]
+        forecasts = []
+        for start in range(0, len(trials), 64):
+            chunk = trials[start : start + 64]
+            forecasts.append(
+                self.model.run({name: np.concatenate([one[name] for one in chunk]) for name in whole})["mean"]
+            )
+        every = np.concatenate(forecasts)
+        distance = np.abs(every[1:] - every[0]) / self._unit(row.x)
         return np.asarray(-distance.mean(axis=(1, 2)))
 
     def show(self, row: Row, attribution: Attribution) -> str:
         """The look-back of the channel that matters most, shaded by weight, and its forecast."""
-        weights = attribution.weights.reshape(attribution.shape)
-        channel = int(weights.sum(axis=1).argmax())
-        past = self.model.lookback(row.x)
-        ahead = self.model.run(past[None])[0][0][:, channel]
+        num_channels = len(self.model.config.channels)
+        stretches = attribution.weights[: num_channels * len(self._parts)].reshape(num_channels, -1)
+        channel = int(stretches.sum(axis=1).argmax())
+        inputs = self.model.inputs([row.x])
+        past, ahead = inputs["history"][0, :, channel], self.model.run(inputs)["mean"][0, :, channel]
         title = f"{self.model.config.channels[channel]}: {attribution.answer}"
-        return _draw(past[:, channel], ahead, self.edges, weights[channel], title)
+        return _draw(past, ahead, self.edges, stretches[channel], title) + self._beside(attribution)
 
     @property
     def _parts(self) -> range:
@@ -59,12 +71,25 @@ class Explainer:
         last, first = lookback - self.edges[part], lookback - self.edges[part + 1] + 1
         return f"lag {first}" if first == last else f"lag {first}-{last}"
 
-    def _without(self, past: np.ndarray, features: np.ndarray) -> np.ndarray:
-        past, level = past.copy(), past.mean(axis=0)
+    def _beside(self, attribution: Attribution) -> str:
+        """How much each column beside the series moves the forecast, in words."""
+        count = len(self.beside)
+        if not count:
+            return ""
+        told = sorted(zip(attribution.weights[-count:], attribution.names[-count:], strict=True), reverse=True)
+        return f"<p>{html.escape(', '.join(f'{name} {weight:.2g}' for weight, name in told[:SHOWN]))}</p>"
+
+    def _without(self, inputs: Inputs, features: np.ndarray) -> Inputs:
+        found = {name: value.copy() for name, value in inputs.items()}
+        level, num_stretches = inputs["history"].mean(axis=1), len(self._parts) * len(self.model.config.channels)
         for feature in np.asarray(features, int).tolist():
-            channel, part = divmod(feature, len(self._parts))
-            past[self.edges[part] : self.edges[part + 1], channel] = level[channel]
-        return past
+            if feature < num_stretches:
+                channel, part = divmod(feature, len(self._parts))
+                found["history"][:, self.edges[part] : self.edges[part + 1], channel] = level[:, channel]
+            else:
+                kind, column = self.beside[feature - num_stretches]
+                found[kind][:, :, column] = inputs[kind][:, : self.model.config.lookback, column].mean()
+        return found
 
     def _unit(self, history: History) -> np.ndarray:
         return history.naive if history.naive is not None else np.ones(len(self.model.config.channels))

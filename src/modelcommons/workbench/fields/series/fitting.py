@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from modelcommons.errors import DataError
-from modelcommons.workbench.engine.training import Defaults, Fit, Point
-from modelcommons.workbench.fields.series import linear, pretrained
+from modelcommons.errors import DataError, RecipeError
+from modelcommons.workbench.engine.training import Fit, Point
+from modelcommons.workbench.fields.series import covariates, ensemble, linear, networks, pretrained
 from modelcommons.workbench.fields.series.forecaster import (
     Config,
     Run,
     as_json,
-    conformal,
+    calibrated,
     linear_run,
+    linear_weights,
+    read_config,
+    read_weights,
     write_config,
     write_weights,
 )
 from modelcommons.workbench.fields.series.linear import Fitted
-from modelcommons.workbench.fields.series.rows import Options, Windows, blocks, evenly
-from modelcommons.workbench.task import Job
-
-if TYPE_CHECKING:
-    from torch import nn
+from modelcommons.workbench.fields.series.rows import Options, Windows, touched
+from modelcommons.workbench.task import Choice, Job
 
 SEASONS = (1, 2, 3, 4, 7, 14, 21, 30)  # look-backs that `auto` tries, in seasons
 LONGEST = 720  # steps of look-back that `auto` tries at most
 AVERAGED = 3  # maps that `auto` averages
-SCORED = 512  # validation windows that a network is scored on while it trains, evenly spaced
 STRICT = ConfigDict(frozen=True, extra="forbid")
-
-LEAST_STEPS = 1_000  # of a network's training, where the series are short
-RATES = {
-    "rnn": 2e-3,
-    "lstm": 2e-3,
-    "transformer": 1e-3,
-    **dict.fromkeys(pretrained.CLASSES, 5e-4),
-}  # peak learning rates
 
 
 class NaiveOptions(BaseModel):
@@ -89,12 +81,23 @@ class TransformerOptions(BaseModel):
     heads: int = Field(4, ge=1, description="Attention heads.")
 
 
+class EnsembleOptions(BaseModel):
+    """A weighted mean of several forecasters, each with its own defaults."""
+
+    model_config = STRICT
+
+    members: tuple[Literal["linear", "rnn", "lstm", "transformer"], ...] = Field(
+        ("linear", "lstm"), min_length=2, description="What is averaged; weights are chosen on validation."
+    )
+
+
 ARCHITECTURES: dict[str, type[BaseModel]] = {
     "linear": LinearOptions,
     "seasonal-naive": NaiveOptions,
     "rnn": RnnOptions,
     "lstm": LstmOptions,
     "transformer": TransformerOptions,
+    "ensemble": EnsembleOptions,
 }
 
 
@@ -106,73 +109,101 @@ def fit(train: Windows, validation: Windows, job: Job) -> Fit:
     options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options))
     match options:
         case NaiveOptions():
-            fitted = _naive(train, validation)
-            return _write_linear(fitted, train, validation, job, {}, started)
+            return _naive(train, validation, job, started)
         case LinearOptions():
-            fitted, settings = _linear(train, validation, options, job)
-            return _write_linear(fitted, train, validation, job, settings, started)
+            return _linear(train, validation, options, job, started)
         case RnnOptions() | TransformerOptions():
             return _fit_network(train, validation, job, options)
+        case EnsembleOptions():
+            return _fit_ensemble(train, validation, job, options)
     raise AssertionError(f"no way to fit {job.choice.name}")
 
 
 # --- closed form ----------------------------------------------------------------------------------------------------
 
 
-def _naive(train: Windows, validation: Windows) -> Fitted:
+def _naive(train: Windows, validation: Windows, job: Job, started: float) -> Fit:
+    """It reads the series alone."""
+    train, validation = (covariates.bare(windows) for windows in (train, validation))
     weight = linear.seasonal_naive(train.panel.season, train.panel.horizon)
     error = linear.error(weight, linear.products(validation, train.panel.season))
-    return Fitted(weight, 0.0, error, error, tuple(weight for _ in linear.stretches(train)[1:]))
+    fitted = Fitted(weight, 0.0, error, error, tuple(weight for _ in linear.stretches(train)[1:]))
+    return _write_linear(fitted, covariates.learn(train), train, validation, job, {}, started)
 
 
-def _linear(train: Windows, validation: Windows, options: LinearOptions, job: Job) -> tuple[Fitted, dict[str, Any]]:
+def _linear(train: Windows, validation: Windows, options: LinearOptions, job: Job, started: float) -> Fit:
     asked = options.lookback
     lookbacks = lookbacks_for(train) if asked == "auto" else (asked,) if isinstance(asked, int) else asked
     _check_lookback(train, max(lookbacks))
     job.progress.step("tune", 0, 1, f"look-backs {', '.join(map(str, lookbacks))}")
+    beside = covariates.learn(train)
+    train, validation = beside.without(train), beside.without(validation)
     fitted = linear.fit(train, validation, lookbacks)
+    settings: dict[str, Any] = {}
+    if train.panel.past:
+        alone = linear.fit(covariates.bare(train), covariates.bare(validation), lookbacks)
+        settings["look-backs that read no other column"] = [
+            own.lookback for own, one in zip(alone, fitted, strict=True) if own.judged <= one.judged
+        ]
+        fitted = [
+            one if one.judged < own.judged else own.beside(len(train.panel.past))
+            for own, one in zip(alone, fitted, strict=True)
+        ]
     kept = sorted(fitted, key=lambda one: one.judged)[:AVERAGED] if asked == "auto" else fitted
-    settings = {
+    settings |= {
         "validation mse by look-back": {str(one.lookback): round(one.error, 6) for one in fitted},
         "ridge by look-back": {str(one.lookback): one.ridge for one in fitted},
         "averaged": [one.lookback for one in kept],
     }
-    return linear.average(kept, validation), settings
+    return _write_linear(linear.average(kept, validation), beside, train, validation, job, settings, started)
 
 
 def _write_linear(
-    fitted: Fitted, train: Windows, validation: Windows, job: Job, settings: dict[str, Any], started: float
-) -> Fit:
+    fitted: Fitted, beside: covariates.Beside, train: Windows, validation: Windows, job: Job, settings: dict[str, Any],
+    started: float,
+) -> Fit:  # fmt: skip
+    """The windows are those that the maps were fitted on: without what columns known ahead add."""
     config = _config(validation, job, fitted.lookback)
-    weight = fitted.weight.astype(np.float32)
-    unseen = [(linear_run(held), part) for held, part in zip(fitted.held_out, linear.stretches(train)[1:], strict=True)]
-    interval = conformal([*unseen, (linear_run(weight), validation)], config.lookback, config.interval)
-    write_weights({"weight": weight, **interval}, job.folder)
+    alone = replace(config, known=())
+    maps = [linear_weights(held[:, -1], held[:, :-1].swapaxes(0, 1)) for held in (*fitted.held_out, fitted.weight)]
+    unseen = [*linear.stretches(train)[1:], validation]
+    if len(beside.effect):  # which all of the training steps gave
+        maps, unseen = maps[-1:], [validation]
+    spread = calibrated(zip(map(linear_run, maps), unseen, strict=True), alone)
+    weight, past = fitted.weight[:, -1], fitted.weight[:, :-1].swapaxes(0, 1) * beside.unit[:, None, None]
+    weights = linear_weights(weight, past, beside.effect)
+    write_weights(weights, spread, job.folder)
     write_config(config, job.folder)
-    seconds = time.monotonic() - started
+    seconds, parameters = time.monotonic() - started, sum(value.size for value in weights.values())
     point = Point(step=0, epoch=1.0, seconds=seconds, train_loss=fitted.error, metric=fitted.error)
     return Fit(
         metric="mse", value=fitted.error, curve=(point,), steps=0, epochs=1.0, seconds=seconds,
-        rows_per_second=len(train) / max(seconds, 1e-9), parameters=weight.size, trained_parameters=weight.size,
+        rows_per_second=len(train) / max(seconds, 1e-9), parameters=parameters, trained_parameters=parameters,
         settings={**settings, **_promised(config)},
     )  # fmt: skip
 
 
 def _promised(config: Config) -> dict[str, Any]:
-    """The share of values that the prediction interval is made to hold, for the card: coverage is read against it."""
-    return {} if config.interval is None else {"prediction interval": config.interval}
+    """What else was asked for, for the card: coverage is read against the share that the interval is made to hold."""
+    found = {
+        "prediction interval": config.interval,
+        "quantiles": list(config.quantiles),
+        "known ahead": ", ".join(config.known),
+        "known up to now": ", ".join(config.past),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def lookbacks_for(train: Windows) -> tuple[int, ...]:
     """Look-backs worth trying: whole seasons, as long as the training steps are at least twice that."""
     season = train.panel.season if train.panel.season > 1 else 8
-    longest = min(LONGEST, (max(len(values) for values in blocks(train)) - train.panel.horizon) // 2)
+    longest = min(LONGEST, (max(end for _, end in touched(train)) - train.panel.horizon) // 2)
     found = tuple(season * times for times in SEASONS if season * times <= longest)
     return found or (max(1, longest),)
 
 
 def _check_lookback(train: Windows, lookback: int) -> None:
-    longest = max(len(values) for values in blocks(train))
+    longest = max(end for _, end in touched(train))
     if lookback + train.panel.horizon > longest:
         raise DataError(
             f"A look-back of {lookback} and a horizon of {train.panel.horizon} need {lookback + train.panel.horizon:,} "
@@ -185,7 +216,7 @@ def _config(windows: Windows, job: Job, lookback: int) -> Config:
     options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options)).model_dump(mode="json")
     if "patch" in options:
         options["patch"] = max(1, min(options["patch"], lookback // 2))  # at least two tokens
-    return Config.of(windows.panel, job.choice.name, lookback, job.options.interval, options)
+    return Config.of(windows.panel, job.choice.name, lookback, job.options, options)
 
 
 # --- networks -------------------------------------------------------------------------------------------------------
@@ -198,18 +229,66 @@ def _fit_network(train: Windows, validation: Windows, job: Job, options: RnnOpti
     _check_lookback(train, lookback)
     config = _config(train, job, lookback)
     torch.manual_seed(job.seed)
-    network = build(config)
-    fit = _train(network, train, validation, job, config)
+    network = networks.build(config)
+    networks.measure(network, train)
+    fit = networks.train(network, train, validation, job, config)
     network = network.cpu()
-    interval = conformal([(network_run(network), validation)], lookback, config.interval)
-    write_weights({**{name: value.numpy() for name, value in network.state_dict().items()}, **interval}, job.folder)
+    spread = calibrated([(networks.run_of(network), validation)], config)
+    write_weights({name: value.numpy() for name, value in network.state_dict().items()}, spread, job.folder)
     write_config(config, job.folder)
     settings = {"look-back": lookback, "patch": config.options["patch"]}
     return replace(fit, settings={**fit.settings, **settings, **_promised(config)})
 
 
+def _fit_ensemble(train: Windows, validation: Windows, job: Job, options: EnsembleOptions) -> Fit:
+    """Each member is fitted as it would be alone, one after the other; what is left of a budget is shared."""
+    started = time.monotonic()
+    fits: list[Fit] = []
+    configs: list[Config] = []
+    weights: dict[str, np.ndarray] = {}
+    runs: list[Run] = []
+    for at, name in enumerate(options.members):
+        left = None if job.seconds is None else job.seconds - sum(fit.seconds for fit in fits)
+        with tempfile.TemporaryDirectory() as folder:
+            alone = replace(
+                job, choice=Choice(None, name), folder=Path(folder), checkpoints=job.checkpoints / str(at),
+                seconds=left and max(left, 0.0) / (len(options.members) - at),
+            )  # fmt: skip
+            fits.append(fit(train, validation, alone))
+            configs.append(read_config(Path(folder)))
+            found = read_weights(Path(folder))
+        found.pop("spread", None)
+        runs.append(networks.run_of(networks.loaded(configs[-1], found)))
+        weights |= {f"members.{at}.{key}": value for key, value in found.items()}
+    shares, error = ensemble.shares(list(zip(runs, configs, strict=True)), validation)
+    lookback = max(config.lookback for config in configs)
+    asked = cast(Options, job.options)
+    config = Config.of(validation.panel, "ensemble", lookback, asked, {"members": list(map(as_json, configs))})
+    weights["shares"] = shares.astype(np.float32)
+    spread = calibrated([(networks.run_of(networks.loaded(config, weights)), validation)], config)
+    write_weights(weights, spread, job.folder)
+    write_config(config, job.folder)
+    seconds, steps = time.monotonic() - started, sum(fit.steps for fit in fits)
+    names = [f"{name} {at + 1}" for at, name in enumerate(options.members)]
+    point = Point(step=steps, epoch=1.0, seconds=seconds, train_loss=error, metric=error)
+    return Fit(
+        metric="mse", value=error, curve=(point,), steps=steps, epochs=max(fit.epochs for fit in fits), seconds=seconds,
+        rows_per_second=len(train) / max(seconds, 1e-9), parameters=sum(fit.parameters for fit in fits),
+        trained_parameters=sum(fit.trained_parameters for fit in fits),
+        stopped="budget" if any(fit.stopped == "budget" for fit in fits) else "done",
+        more=" ".join(f"{name}: {fit.more}." for name, fit in zip(names, fits, strict=True) if fit.more),
+        settings={
+            "shares": dict(zip(names, np.round(shares, 4).tolist(), strict=True)),
+            "validation mse of each": {name: round(fit.value, 6) for name, fit in zip(names, fits, strict=True)},
+            "seconds of each": {name: round(fit.seconds, 1) for name, fit in zip(names, fits, strict=True)},
+            "parameters of each": {name: fit.parameters for name, fit in zip(names, fits, strict=True)},
+            **_promised(config),
+        },
+    )  # fmt: skip
+
+
 def _fit_open(train: Windows, validation: Windows, job: Job) -> Fit:
-    """An open model with its own look-back; its head is new where it forecast another horizon."""
+    """An open model with its own look-back over the series alone; its head is new where it forecast another horizon."""
     import torch
 
     from modelcommons.workbench.engine.adapters import limited, merged
@@ -217,95 +296,24 @@ def _fit_open(train: Windows, validation: Windows, job: Job) -> Fit:
     assert job.choice.folder is not None and isinstance(job.options, Options)
     name, lookback = pretrained.kind(job.choice.folder), pretrained.context(job.choice.folder)
     _check_lookback(train, lookback)
-    config = Config.of(validation.panel, name, lookback, job.options.interval, {})
+    if job.options.quantiles or train.panel.known or train.panel.past:
+        raise RecipeError(
+            f"Expected no data.options quantiles, known, past or calendar for an open {name}, which forecasts a mean "
+            "from the series alone; got some. Leave them out, or name an architecture in model.new."
+        )
+    config = Config.of(validation.panel, name, lookback, job.options, {})
     torch.manual_seed(job.seed)  # the new weights
     network, new = pretrained.fit_to(job.choice.folder, config.horizon, len(config.channels))
     trained = limited(network, job.training.method)
-    fit = _train(pretrained.plain(trained), train, validation, job, config)
+    fit = networks.train(pretrained.plain(trained), train, validation, job, config)
     shipped = merged(trained.cpu(), job.training.method).eval()
-    interval = conformal([(network_run(pretrained.plain(shipped)), validation)], lookback, config.interval)
-    pretrained.save(shipped, as_json(config), interval, job.folder)
+    spread = calibrated([(networks.run_of(pretrained.plain(shipped)), validation)], config)
+    pretrained.save(shipped, as_json(config), spread, job.folder)
     settings = {"look-back": lookback, "weights that did not fit and are new": ", ".join(new) or "none"}
     return replace(fit, settings={**fit.settings, **settings, **_promised(config)})
-
-
-def _train(network: nn.Module, train: Windows, validation: Windows, job: Job, config: Config) -> Fit:
-    """history (batch, look-back, channels) -> forecast (batch, horizon, channels), by squared error."""
-    import torch
-    from torch.nn.functional import mse_loss
-
-    from modelcommons.workbench.engine.device import device
-    from modelcommons.workbench.engine.train import train as train_network
-
-    lookback = config.lookback
-    usable = train.take(np.flatnonzero(train.where[:, 1] >= lookback))
-    judged = evenly(len(validation), SCORED)
-
-    def batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
-        return tuple(map(torch.from_numpy, _gather(usable, indices, lookback)))
-
-    def loss(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        past, target = batch
-        return mse_loss(network(past).float(), target)
-
-    def score(network: nn.Module) -> float:
-        past, target = (torch.from_numpy(part).to(device()) for part in _gather(validation, judged, lookback))
-        return float(mse_loss(network(past).float(), target))
-
-    return train_network(
-        network, num_rows=len(usable), batch=batch, loss=loss, score=score, metric="mse", direction="lower",
-        limit=0.0,
-        training=job.training, defaults=_defaults(config.architecture, len(usable)), seed=job.seed,
-        checkpoints=job.checkpoints, progress=job.progress, seconds=job.seconds, max_steps=job.max_steps,
-    )  # fmt: skip
-
-
-def _gather(windows: Windows, indices: np.ndarray, lookback: int) -> tuple[np.ndarray, np.ndarray]:
-    """Look-backs (batch, look-back, channels) and targets (batch, horizon, channels), float32."""
-    rows = [windows[int(at)] for at in indices]
-    past = np.stack([row.x.values[-lookback:] for row in rows]).astype(np.float32)
-    return past, np.stack([row.y for row in rows]).astype(np.float32)
-
-
-def _defaults(architecture: str, num_rows: int) -> Defaults:
-    epochs = min(max(6.0, np.ceil(LEAST_STEPS * 64 / num_rows)), 200.0)
-    return Defaults(epochs=epochs, batch_size=64, learning_rate=RATES[architecture])
 
 
 def _network_lookback(train: Windows) -> int:
     """The longest of the look-backs worth trying, up to 14 seasons."""
     shortest, *longer = lookbacks_for(train)
     return max([shortest, *(n for n in longer if n <= 14 * train.panel.season)])
-
-
-def build(config: Config) -> nn.Module:
-    """The network that `config` describes, without its weights."""
-    from torch import nn
-
-    from modelcommons.workbench.fields.series import models
-
-    options = {name: value for name, value in config.options.items() if name != "lookback"}
-    match config.architecture:
-        case "rnn":
-            return models.Normalised(models.Rnn(config.lookback, config.horizon, **options))
-        case "lstm":
-            return models.Normalised(models.Rnn(config.lookback, config.horizon, **options, cell=nn.LSTM))
-        case "transformer":
-            return models.Normalised(models.Transformer(config.lookback, config.horizon, **options))
-        case _:
-            return models.Linear(config.lookback, config.horizon)
-
-
-def network_run(network: nn.Module) -> Run:
-    """A network as something to run: in double precision, so that five digits do not depend on batch or threads."""
-    import copy
-
-    import torch
-
-    network = copy.deepcopy(network).double().eval()
-
-    def run(past: np.ndarray) -> Sequence[np.ndarray]:
-        with torch.inference_mode():
-            return [network(torch.from_numpy(np.ascontiguousarray(past, np.float64))).numpy()]
-
-    return run

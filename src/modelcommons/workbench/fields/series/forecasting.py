@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,20 +14,24 @@ from modelcommons.errors import DataError, UsageError
 from modelcommons.formats.tables import is_file
 from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.fields.series import linear, pretrained
+from modelcommons.workbench.fields.series.covariates import bare
 from modelcommons.workbench.fields.series.explain import Explainer
 from modelcommons.workbench.fields.series.figures import figures
-from modelcommons.workbench.fields.series.fitting import ARCHITECTURES, build, fit, network_run
+from modelcommons.workbench.fields.series.fitting import ARCHITECTURES, fit
 from modelcommons.workbench.fields.series.forecaster import (
     Config,
     Forecaster,
-    Run,
-    conformal,
+    Inputs,
+    Outputs,
+    calibrated,
+    finished,
     linear_run,
+    linear_weights,
     read_config,
     read_weights,
-    with_interval,
 )
 from modelcommons.workbench.fields.series.metrics import METRICS, agrees, block, changed, losses, rounded, scores
+from modelcommons.workbench.fields.series.networks import loaded, run_of
 from modelcommons.workbench.fields.series.reading import read, read_history
 from modelcommons.workbench.fields.series.rows import History, Options, Windows, split
 from modelcommons.workbench.task import Job, Json, Model, Parts, Reading, Row, Rows, Source, Split, Tiny
@@ -57,6 +61,7 @@ class Forecasting:
         "month": "month of the first step forecast",
         "year": "year of the first step forecast",
         "series": "series id or file",
+        "volatility": "whether the steps just before are larger than is usual for the series",
         "regime": "whether the level moves by more than one deviation of as many steps before",
     }
 
@@ -95,6 +100,8 @@ class Forecasting:
     def slice(self, row: Row, name: str) -> str:
         if name == "regime":
             return _regime(row)
+        if name == "volatility":
+            return _volatility(row)
         start = row.x.start.astype("datetime64[s]").item()
         match name:
             case "hour":
@@ -116,18 +123,10 @@ class Forecasting:
     def load(self, folder: Path, variant: str = "") -> Model:
         config = read_config(folder)
         if variant:
-            return Forecaster(config, _onnx_run(folder / variant))
-        if config.architecture in pretrained.CLASSES:
-            run, interval = network_run(pretrained.plain(pretrained.load(folder)[0])), pretrained.read_interval(folder)
-            return Forecaster(
-                config, lambda past: with_interval(run(past)[0], interval.get("low"), interval.get("high"))
-            )
-        weights = read_weights(folder)
-        low, high = weights.pop("low", None), weights.pop("high", None)
-        if config.architecture in LINEAR:
-            return Forecaster(config, linear_run(weights["weight"], low, high))
-        run = network_run(_network(config, weights))
-        return Forecaster(config, lambda past: with_interval(run(past)[0], low, high))
+            return Forecaster(config, _onnx_run(folder / variant, config))
+        weights, spread = _unpacked(folder, config)
+        run = linear_run(weights) if config.architecture in LINEAR else run_of(_network(folder, config, weights))
+        return Forecaster(config, finished(run, config, spread))
 
     def files(self, folder: Path, variant: str = "") -> list[str]:
         if variant:
@@ -139,10 +138,11 @@ class Forecasting:
         """The last season again, with intervals from its errors in the training windows."""
         windows, season = cast(Windows, train), cast(Windows, train).panel.season
         weight = linear.seasonal_naive(season, windows.panel.horizon)
-        share = cast(Options, options).interval
-        config = Config.of(windows.panel, "seasonal-naive", season, share, {})
-        interval = conformal([(linear_run(weight), windows)], season, share)
-        return f"seasonal naive ({season})", Forecaster(config, linear_run(weight, **interval))
+        config = Config.of(bare(windows).panel, "seasonal-naive", season, cast(Options, options), {})
+        run = linear_run(linear_weights(weight[:, 0], weight[:0]))
+        return f"seasonal naive ({season})", Forecaster(
+            config, finished(run, config, calibrated([(run, windows)], config))
+        )
 
     # --- scores ---
 
@@ -159,34 +159,36 @@ class Forecasting:
         return Explainer(cast(Forecaster, self.load(folder)))
 
     def export(self, folder: Path, out: Path) -> None:
-        """ONNX: `history` (batch, look-back, channels) -> `forecast`, `low` and `high` (where there are intervals)."""
+        """ONNX: `history` (batch, look-back, channels) -> `forecast` (batch, horizon, channels).
+
+        Where the model has such also `known` (batch, look-back + horizon, columns) and `past` (batch, look-back,
+        columns) -> `low`, `high` and `quantiles` (batch, quantiles, horizon, channels).
+        """
         import torch
 
         from modelcommons.workbench.engine.quantize import export
-        from modelcommons.workbench.fields.series.models import WithInterval
+        from modelcommons.workbench.fields.series.models import Finished
 
-        config, names = read_config(folder), ["forecast"]
-        if config.architecture in pretrained.CLASSES:
-            weights = pretrained.read_interval(folder)
-            low, high = weights.pop("low", None), weights.pop("high", None)
-            network = pretrained.plain(pretrained.load(folder)[0])
-        else:
-            weights = read_weights(folder)
-            low, high = weights.pop("low", None), weights.pop("high", None)
-            network = _network(config, weights)
-        if low is not None and high is not None:
-            network, names = (
-                WithInterval(network, torch.from_numpy(low), torch.from_numpy(high)),
-                ["forecast", "low", "high"],
-            )
-        example = torch.randn(2, config.lookback, len(config.channels), generator=torch.Generator().manual_seed(0))
-        export(network.eval(), {"history": example}, names, {"history": {0: "batch"}}, out)
+        config = read_config(folder)
+        weights, spread = _unpacked(folder, config)
+        around = None if spread is None else torch.from_numpy(spread)
+        network = Finished(_network(folder, config, weights), config, around)
+        random = np.random.default_rng(0)
+        sizes = {"history": (config.lookback, len(config.channels))}
+        if config.known:
+            sizes["known"] = (config.lookback + config.horizon, len(config.known))
+        if config.past:
+            sizes["past"] = (config.lookback, len(config.past))
+        example = {
+            name: torch.from_numpy(random.standard_normal((2, *size), np.float32)) for name, size in sizes.items()
+        }
+        export(network.eval(), example, ["forecast", *config.outputs[1:]], {name: {0: "batch"} for name in sizes}, out)
 
     def calibration(self, folder: Path, rows: Rows) -> Iterator[dict[str, np.ndarray]]:
-        model = Forecaster(read_config(folder), lambda past: [past])
+        model = cast(Forecaster, self.load(folder))
         every = max(1, len(rows) // CALIBRATION)
         for at in range(0, len(rows), every):
-            yield {"history": model.lookback(rows[at].x)[None].astype(np.float32)}
+            yield {name: value.astype(np.float32) for name, value in model.inputs([rows[at].x]).items()}
 
     def tiny(self, folder: Path) -> Tiny:
         """A daily sine of one week on a slope, with noise of variance 0.01: nothing can forecast better than that."""
@@ -197,7 +199,8 @@ class Forecasting:
         folder.mkdir(parents=True, exist_ok=True)
         lines = [f"{day},{value:.4f}" for day, value in zip(days.tolist(), values.tolist(), strict=True)]
         (folder / "sine.csv").write_text("date,value\n" + "\n".join(lines) + "\n")
-        recipe = {"model": {"new": "linear"}, "data": {"options": {"horizon": 7}}, "tune": {"epochs": 3}}
+        options = {"horizon": 7, "quantiles": [0.1, 0.9]}
+        recipe = {"model": {"new": "linear"}, "data": {"options": options}, "tune": {"epochs": 3}}
         return Tiny(
             source=folder, recipe=recipe, metric="mse", at_least=0.0125, wrong_file="date,value\n2024-01-01,red\n",
             example=list(itertools.islice(values.tolist(), 100)),
@@ -211,31 +214,38 @@ def _regime(row: Row) -> str:
     return "level moves" if float(moved.mean()) > 1 else "level stays"
 
 
-def _network(config: Config, weights: Mapping[str, np.ndarray]) -> Any:
-    """The network with its weights, for evaluation.
-
-    Raises:
-        FormatError: the weights are not those of this config.
-    """
-    import torch
-
-    from modelcommons.errors import FormatError
-
-    network = build(config)
-    try:
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    except RuntimeError as error:
-        raise FormatError(f"The weights are not those of the {config.architecture} in config.json: {error}") from error
-    return network.eval()
+def _volatility(row: Row) -> str:
+    """The mean size of as many steps as the horizon has, beside that of all steps before the origin."""
+    size = np.abs(np.diff(row.x.values, axis=0))  # (steps, channels)
+    if not len(size):
+        return "calm"
+    recent = size[-len(row.y) :].mean(axis=0) / np.maximum(size.mean(axis=0), 1e-12)
+    return "volatile" if float(recent.mean()) > 1 else "calm"
 
 
-def _onnx_run(path: Path) -> Run:
+def _unpacked(folder: Path, config: Config) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Weights by name (of an open model none: the library reads them), and the levels around a forecast."""
+    if config.architecture in pretrained.CLASSES:
+        return {}, pretrained.read_spread(folder)
+    weights = read_weights(folder)
+    return weights, weights.pop("spread", None)
+
+
+def _network(folder: Path, config: Config, weights: Mapping[str, np.ndarray]) -> Any:
+    """The network with its weights, for evaluation."""
+    if config.architecture in pretrained.CLASSES:
+        return pretrained.plain(pretrained.load(folder)[0]).eval()
+    return loaded(config, weights)
+
+
+def _onnx_run(path: Path, config: Config) -> Callable[[Inputs], Outputs]:
     from modelcommons.workbench.engine.quantize import session
 
     model = session(path, 1)
 
-    def run(past: np.ndarray) -> Sequence[np.ndarray]:
-        return cast(Sequence[np.ndarray], model.run({"history": past.astype(np.float32)}))
+    def run(inputs: Inputs) -> Outputs:
+        found = model.run({name: value.astype(np.float32) for name, value in inputs.items()})
+        return dict(zip(config.outputs, found, strict=True))
 
     return run
 

@@ -1,6 +1,7 @@
 """linear: forecasts that are one matrix, found in closed form from the series' own products. numpy only.
 
-With the level r of the look-back x (its mean), the forecast is r + W (x - r). The sums of products over all windows
+With the level r of the look-back x (its mean), the forecast is r + W (x - r); the look-backs of columns known up to now
+are further blocks of x, each less its own mean. The sums of products over all windows
 that a ridge regression needs are running sums along the diagonals of one matrix: (look-back + horizon) x steps of work,
 whatever the number of windows; and the error on held-out windows follows from their own sums of products, without a
 forecast being made. So every ridge is judged on stretches of the training steps, each held out once.
@@ -9,7 +10,7 @@ forecast being made. So every ridge is judged on stretches of the training steps
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,13 +22,14 @@ STRETCHES = 4  # of the training steps; each but the first, which lacks history,
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """Sum of z zᵀ over windows and channels, z a window's look-back and targets in one; K = look-back + horizon."""
+    """Sum of z zᵀ over windows and channels, z a window's blocks and targets: K = blocks * look-back + horizon."""
 
     total: np.ndarray  # (K, K)
     count: int
+    blocks: int = 1  # look-backs: of columns known up to now, and last of the channel itself
 
     def __sub__(self, other: Products) -> Products:
-        return Products(self.total - other.total, self.count - other.count)
+        return Products(self.total - other.total, self.count - other.count, self.blocks)
 
     @property
     def mean(self) -> np.ndarray:
@@ -38,7 +40,8 @@ class Products:
 class Fitted:
     """One linear map, and how it was chosen."""
 
-    weight: np.ndarray  # (horizon, look-back); each row sums to 1, so that a shift of the series shifts its forecast
+    weight: np.ndarray  # (horizon, blocks, look-back); the last block's rows sum to 1: a shift of the series shifts its
+    # forecast; those of other blocks to 0
     ridge: float
     error: float  # mean squared, on validation windows
     judged: float  # mean logarithm of the error over all held-out stretches: each counts alike, calm or wild
@@ -48,13 +51,22 @@ class Fitted:
 
     @property
     def lookback(self) -> int:
-        return int(self.weight.shape[1])
+        return int(self.weight.shape[2])
+
+    def beside(self, num_past: int) -> Fitted:
+        """The same map where it could read columns known up to now, and does not."""
+        unread = ((0, 0), (num_past, 0), (0, 0))
+        return replace(
+            self,
+            weight=np.pad(self.weight, unread),
+            held_out=tuple(np.pad(weight, unread) for weight in self.held_out),
+        )
 
 
 def seasonal_naive(season: int, horizon: int) -> np.ndarray:
-    """The last season again, as a map (horizon, season)."""
-    weight = np.zeros((horizon, season))
-    weight[np.arange(horizon), np.arange(horizon) % season] = 1.0
+    """The last season again, as a map (horizon, 1, season)."""
+    weight = np.zeros((horizon, 1, season))
+    weight[np.arange(horizon), 0, np.arange(horizon) % season] = 1.0
     return weight
 
 
@@ -90,26 +102,29 @@ def stretches(train: Windows) -> list[Windows]:
 
 def products(windows: Windows, lookback: int) -> Products:
     """The sums of products of all windows with enough history; those of a series must follow each other."""
-    width = lookback + windows.panel.horizon
-    total, count = np.zeros((width, width)), 0
+    panel, blocks = windows.panel, len(windows.panel.past) + 1
+    size, width, count = blocks * lookback + panel.horizon, lookback + panel.horizon, 0
+    total = np.zeros((size, size))
     for at in np.unique(windows.where[:, 0]).tolist():
         origins = windows.where[windows.where[:, 0] == at, 1]
         first, last = max(int(origins.min()), lookback), int(origins.max())
         if last >= first:
-            values = windows.panel.series[at].values[first - lookback : last + windows.panel.horizon]
-            for channel in values.T:
-                total += _products(channel, width)
-            count += (last - first + 1) * values.shape[1]
-    return Products(total, count)
+            steps, series = slice(first - lookback, last + panel.horizon), panel.series[at]
+            for channel in series.values[steps].T:
+                _add(total, (*series.past[steps].T, channel), lookback, width)
+            count += (last - first + 1) * len(panel.channels)
+    return Products(total, count, blocks)
 
 
 def error(weight: np.ndarray, products: Products) -> float:
-    """Mean squared error of `weight` (horizon, look-back) over the windows that were summed up."""
-    horizon, sums = len(weight), products.mean
-    past = slice(len(sums) - horizon - weight.shape[1], len(sums) - horizon)
-    targets = slice(len(sums) - horizon, None)
-    cross = np.sum(weight * sums[targets, past])
-    found = (np.trace(sums[targets, targets]) - 2 * cross + np.sum((weight @ sums[past, past]) * weight)) / horizon
+    """Mean squared error of `weight` (horizon, blocks, look-back) over the windows that were summed up."""
+    horizon, blocks, lookback = weight.shape
+    sums, longest = products.mean, (len(products.total) - horizon) // blocks
+    past = (np.arange(blocks)[:, None] * longest + np.arange(longest - lookback, longest)).ravel()
+    targets, weight = np.arange(blocks * longest, len(sums)), weight.reshape(horizon, -1)
+    cross = np.sum(weight * sums[np.ix_(targets, past)])
+    own = np.sum((weight @ sums[np.ix_(past, past)]) * weight)
+    found = (np.trace(sums[np.ix_(targets, targets)]) - 2 * cross + own) / horizon
     return max(0.0, float(found))  # rounding may leave a little less than nothing
 
 
@@ -142,16 +157,49 @@ def _touching(train: Windows, part: Windows) -> Windows:
 
 
 def _path(products: Products, lookback: int) -> list[np.ndarray]:
-    """One map (horizon, look-back) for each ridge, from one eigendecomposition."""
-    level = np.eye(len(products.total))
-    level[:, :lookback] -= 1.0 / lookback  # z -> z - mean of the look-back
+    """One map (horizon, blocks, look-back) for each ridge, from one eigendecomposition."""
+    blocks, level = products.blocks, np.eye(len(products.total))
+    num_inputs = blocks * lookback
+    for start in range(0, num_inputs, lookback):
+        level[start : start + lookback, start : start + lookback] -= 1.0 / lookback  # z -> z - mean of its look-back
+    level[num_inputs:, num_inputs - lookback : num_inputs] -= 1.0 / lookback
     centred = level @ products.mean @ level.T
-    values, vectors = np.linalg.eigh(centred[:lookback, :lookback])
-    cross, values = centred[lookback:, :lookback] @ vectors, values.clip(0)
+    values, vectors = np.linalg.eigh(centred[:num_inputs, :num_inputs])
+    cross, values = centred[num_inputs:, :num_inputs] @ vectors, values.clip(0)
     unit = max(float(values.mean()), 1e-12)
     weights = [(cross / (values + ridge * unit)) @ vectors.T for ridge in RIDGES]
-    # r + W (x - r) as one map: what the rows lack of 1 is spread over the look-back
-    return [weight + (1.0 - weight.sum(axis=1, keepdims=True)) / lookback for weight in weights]
+    # r + W (x - r) as one map: what the rows lack of 1 (of 0, beside the channel) is spread over the look-back
+    wanted = (np.arange(blocks) == blocks - 1).astype(np.float64)[:, None]
+    mapped = [weight.reshape(-1, blocks, lookback) for weight in weights]
+    return [weight + (wanted - weight.sum(axis=2, keepdims=True)) / lookback for weight in mapped]
+
+
+def _add(total: np.ndarray, series: Sequence[np.ndarray], lookback: int, width: int) -> None:
+    """Adds the products of one channel (the last of `series`) and of the columns beside it to `total`."""
+    places = [slice(at * lookback, (at + 1) * lookback) for at in range(len(series))]
+    whole = slice(places[-1].start, None)
+    total[whole, whole] += _products(series[-1], width)
+    for at, one in enumerate(series[:-1]):
+        for other in range(at, len(series) - 1):
+            found = _crossed(one, series[other], width)[:lookback, :lookback]
+            total[places[at], places[other]] += found
+            if other > at:
+                total[places[other], places[at]] += found.T
+        found = _crossed(one, series[-1], width)[:lookback]
+        total[places[at], whole] += found
+        total[whole, places[at]] += found.T
+
+
+def _crossed(one: np.ndarray, other: np.ndarray, width: int) -> np.ndarray:
+    """As `_products`, of two series: sum over t of y zᵀ, y = one[t : t + width], z = other[t : t + width]."""
+    num_windows = len(one) - width + 1
+    total = np.empty((width, width))
+    for distance in range(width):
+        i = np.arange(width - distance)
+        for ahead, behind, rows, columns in ((other, one, i, i + distance), (one, other, i + distance, i)):
+            sums = np.concatenate([[0.0], np.cumsum(behind[: len(one) - distance] * ahead[distance:])])
+            total[rows, columns] = sums[num_windows + i] - sums[i]
+    return total
 
 
 def _products(values: np.ndarray, width: int) -> np.ndarray:
@@ -167,5 +215,5 @@ def _products(values: np.ndarray, width: int) -> np.ndarray:
 
 def _mean(maps: Sequence[np.ndarray], lookback: int) -> np.ndarray:
     """The steps before a shorter map's look-back weigh nothing in it."""
-    padded = [np.pad(weight, ((0, 0), (lookback - weight.shape[1], 0))) for weight in maps]
+    padded = [np.pad(weight, ((0, 0), (0, 0), (lookback - weight.shape[2], 0))) for weight in maps]
     return np.asarray(np.mean(padded, axis=0))

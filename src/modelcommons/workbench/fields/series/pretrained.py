@@ -91,7 +91,7 @@ def fit_to(folder: Path, horizon: int, num_channels: int) -> tuple[nn.Module, li
     return load(folder, **changes)
 
 
-def save(network: Any, ours: Mapping[str, Any], interval: Mapping[str, np.ndarray], folder: Path) -> None:
+def save(network: Any, ours: Mapping[str, Any], spread: np.ndarray | None, folder: Path) -> None:
     """A folder that the library loads as it is; what is ours stands beside it."""
     from safetensors.numpy import save_file
 
@@ -100,25 +100,23 @@ def save(network: Any, ours: Mapping[str, Any], interval: Mapping[str, np.ndarra
     setattr(network.config, OURS, dict(ours))
     with quiet():
         network.save_pretrained(folder)
-    if interval:
-        save_file(
-            {name: np.ascontiguousarray(value, np.float32) for name, value in interval.items()}, folder / INTERVAL
-        )
+    if spread is not None:
+        save_file({"spread": np.ascontiguousarray(spread, np.float32)}, folder / INTERVAL)
 
 
-def read_interval(folder: Path) -> dict[str, np.ndarray]:
-    """What conformal prediction adds: {"low", "high"}, (horizon, channels); empty where there is none."""
+def read_spread(folder: Path) -> np.ndarray | None:
+    """The levels around a forecast, (levels, horizon, channels); None where there are none."""
     from safetensors.numpy import load_file
 
     path = folder / INTERVAL
     if not path.is_file():
-        return {}
+        return None
     safetensors.check(path)
-    return load_file(path)
+    return load_file(path)["spread"]
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """The network as all of ours: history (batch, look-back, channels) -> forecast (batch, horizon, channels)."""
+    """The network as all of ours: history (batch, look-back, channels) -> forecast (batch, 1, horizon, channels)."""
     from torch import nn
 
     class Plain(nn.Module):
@@ -127,6 +125,6 @@ def plain(network: nn.Module) -> nn.Module:
             self.inner = inner
 
         def forward(self, history: Tensor) -> Tensor:
-            return self.inner(past_values=history).prediction_outputs  # type: ignore[no-any-return]
+            return self.inner(past_values=history).prediction_outputs[:, None]  # type: ignore[no-any-return]
 
     return Plain(network)

@@ -12,6 +12,7 @@ import numpy as np
 from modelcommons.errors import DataError
 from modelcommons.formats import tables
 from modelcommons.formats.tables import Table
+from modelcommons.workbench.fields.series import calendar
 from modelcommons.workbench.fields.series.calendar import Frequency, find_frequency, read_times
 from modelcommons.workbench.fields.series.rows import History, Options, Panel, Series, Windows, fill, windows
 from modelcommons.workbench.task import BadRow, Column, Reading, Row, Source, SourceFile
@@ -30,6 +31,13 @@ class _Roles:
     time: str
     series: str | None
     values: tuple[str, ...]
+    known: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Every column of numbers, in the order in which they stand in `_Piece.values`."""
+        return (*self.values, *self.known, *self.past)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class _Piece:
 
     name: str
     times: np.ndarray  # (lines,) datetime64[s]
-    values: np.ndarray  # (lines, channels), NaN where a cell is empty
+    values: np.ndarray  # (lines, numbers), NaN where a cell is empty
     lines: np.ndarray  # (lines,) rows of `table`
     table: Table
     part: int  # index into PARTS; -1 where the file says nothing
@@ -95,14 +103,15 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
     for file, table in zip(files, usable, strict=True):
         for piece in _pieces(file, table, roles):
             by_name.setdefault(piece.name, []).append(piece)
-    every = [_Lines.of(name, pieces) for name, pieces in by_name.items()]
+    every = [_Lines.of(name, pieces) for name, pieces in _kept(by_name, options.leave_out).items()]
     frequency = _frequency(every)
     doubles = [_doubles(lines) for lines in every]
     bad = [BadRow(line.where, line.reason) for table in usable for line in table.bad] + [
         d for some in doubles for d in some
     ]
-    series = tuple(_series(lines, frequency, options) for lines in every)
-    panel = Panel(series, roles.values, frequency, options.horizon)
+    series = tuple(_series(lines, frequency, roles, options) for lines in every)
+    told = calendar.columns(np.array([], "datetime64[s]"), options.calendar)[0]
+    panel = Panel(series, roles.values, frequency, options.horizon, (*roles.known, *told), roles.past)
     return Reading(
         parts=_parts(panel),
         columns=_report(report, roles),
@@ -127,7 +136,9 @@ def read_history(path: Path, options: Options) -> list[Row]:
     for series in panel.series:
         end = len(series.times)
         start = panel.frequency.times(series.times[-1], 2)[1]
-        rows.append(Row(series.name, History(fill(series, (end, end, end)).values, start), None, series.name))
+        filled = fill(series, (end, end, end), panel)
+        history = History(filled.values, start, known=filled.known, past=filled.past)
+        rows.append(Row(series.name, history, None, series.name))
     return rows
 
 
@@ -136,20 +147,27 @@ def read_history(path: Path, options: Options) -> list[Row]:
 
 def _roles(table: Table, columns: Mapping[str, str], options: Options) -> _Roles:
     """The columns as the recipe names them, else found by name and type."""
-    for role, name in (*columns.items(), *(("target", name) for name in options.targets)):
+    named = {"target": options.targets, "known": options.known, "past": options.past}
+    for role, name in (*columns.items(), *((role, name) for role, names in named.items() for name in names)):
         if name not in table.columns:
             raise DataError(f"There is no column '{name}' for {role}; the columns are {', '.join(table.columns)}.")
     time = columns.get("time") or _find_time(table)
     series = columns.get("series") or _find_series(table, time)
     values = options.targets or tuple(
-        name for name in table.columns if name not in (time, series) and _is_numeric(table, name)
+        name
+        for name in table.columns
+        if name not in (time, series, *options.known, *options.past) and _is_numeric(table, name)
     )
     if not values:
         raise DataError(
             f"Expected at least one column of numbers beside '{time}'; the columns are {', '.join(table.columns)}. "
             "Write numbers as 1234.5, or name the columns that have them: data.options.targets."
         )
-    return _Roles(time, series, values)
+    if both := sorted({*values} & {*options.known}):
+        raise DataError(
+            f"Expected '{both[0]}' to be forecast or known ahead, it is named as both. Leave it out of one."
+        )
+    return _Roles(time, series, values, options.known, options.past)
 
 
 def _find_time(table: Table) -> str:
@@ -185,14 +203,18 @@ def _is_numeric(table: Table, name: str) -> bool:
 
 def _report(table: Table, roles: _Roles) -> tuple[Column, ...]:
     role = (
-        dict.fromkeys(roles.values, "target")
+        dict.fromkeys(roles.past, "past")
+        | dict.fromkeys(roles.known, "known")
+        | dict.fromkeys(roles.values, "target")
         | {roles.time: "time"}
         | ({roles.series: "series"} if roles.series else {})
     )
     return tuple(
         Column(
             name=name,
-            kind={"time": "time", "target": "number"}.get(role.get(name, ""), table.kinds[name]),
+            kind={"time": "time", **dict.fromkeys(("target", "known", "past"), "number")}.get(
+                role.get(name, ""), table.kinds[name]
+            ),
             role=role.get(name, "unused"),
             missing=int(table.missing(name).sum()),
             example=str(table.row(0, [name])[name]) if len(table) else "",
@@ -206,12 +228,12 @@ def _report(table: Table, roles: _Roles) -> tuple[Column, ...]:
 
 def _usable(table: Table, roles: _Roles) -> Table:
     """The table without lines whose time or number cannot be read."""
-    lacking = [name for name in (roles.time, roles.series, *roles.values) if name and name not in table.columns]
+    lacking = [name for name in (roles.time, roles.series, *roles.numbers) if name and name not in table.columns]
     if lacking:
         raise DataError(
             f"A file has no column '{lacking[0]}', which others have; its columns: {', '.join(table.columns)}."
         )
-    for name in roles.values:
+    for name in dict.fromkeys(roles.numbers):
         table = table.refuse(table.numbers(name).bad, _no_number(table, name))
     return table.refuse(np.isnat(read_times(table, roles.time)), f"{roles.time} is not a time that can be read")
 
@@ -223,7 +245,7 @@ def _no_number(table: Table, name: str) -> Callable[[int], str]:
 def _pieces(file: SourceFile, table: Table, roles: _Roles) -> list[_Piece]:
     """The lines of one file by series."""
     times = read_times(table, roles.time)
-    values = np.stack([table.numbers(name).values for name in roles.values], axis=1)
+    values = np.stack([table.numbers(name).values for name in roles.numbers], axis=1)
     part = PARTS.index(file.split) if file.split in PARTS else -1
     own = "" if part >= 0 else file.path  # files of an official split hold parts of the same series
     if roles.series is None:
@@ -233,6 +255,15 @@ def _pieces(file: SourceFile, table: Table, roles: _Roles) -> list[_Piece]:
     return [
         _Piece(f"{own}/{id}".strip("/"), times[mine], values[mine], mine, table, part) for id, mine in by_id.items()
     ]
+
+
+def _kept(by_name: dict[str, list[_Piece]], leave_out: Sequence[str]) -> dict[str, list[_Piece]]:
+    """Without the series whose id, or file, is to be left out."""
+    left = {name for name in by_name for id in leave_out if f"/{name}".endswith(f"/{id}")}
+    for id in leave_out:
+        if not any(f"/{name}".endswith(f"/{id}") for name in left):
+            raise DataError(f"There is no series '{id}' to leave out; the first are {', '.join([*by_name][:SHOWN])}.")
+    return {name: pieces for name, pieces in by_name.items() if name not in left}
 
 
 def _doubles(lines: _Lines) -> list[BadRow]:
@@ -255,8 +286,8 @@ def _frequency(every: Sequence[_Lines]) -> Frequency:
     return find_frequency(times)
 
 
-def _series(lines: _Lines, frequency: Frequency, options: Options) -> Series:
-    """The values on the grid of `frequency`."""
+def _series(lines: _Lines, frequency: Frequency, roles: _Roles, options: Options) -> Series:
+    """The values on the grid of `frequency`. Where columns are known ahead, it ends with the last value to forecast."""
     lines = lines.take(np.flatnonzero(np.concatenate([[True], lines.times[1:] != lines.times[:-1]])))
     steps, on_grid = frequency.steps(lines.times)
     if not bool(on_grid.all()):
@@ -266,17 +297,27 @@ def _series(lines: _Lines, frequency: Frequency, options: Options) -> Series:
             f"{lines.where(at)} lies between two steps ({int((~on_grid).sum()):,} lines do). "
             "Resample the series to a regular step."
         )
-    num_steps, num_known = int(steps[-1]) + 1, int((~np.isnan(lines.values).any(axis=1)).sum())
+    channels, there = len(roles.values), ~np.isnan(lines.values[:, : len(roles.values)])
+    last = int(np.flatnonzero(there.any(axis=1)).max(initial=0)) if roles.known else -1
+    num_steps, num_known = int(steps[last]) + 1, int(there.all(axis=1).sum())
     if num_steps > num_known * (1 + MOST_GAPS) or (options.gaps == "refuse" and num_steps > num_known):
         raise DataError(
             f"Expected a value for each {frequency} of {lines.name}; {num_steps - num_known:,} of {num_steps:,} are "
             "missing. Fill them, or (where they are few) allow data.options.gaps: interpolate."
         )
-    values = np.full((num_steps, lines.values.shape[1]), np.nan)
-    values[steps] = lines.values
-    known = ~np.isnan(values).any(axis=1)
-    times = frequency.times(lines.times[0], num_steps)
-    return Series(lines.name, times, values, np.asarray(known), _official(lines, steps))
+    times = frequency.times(lines.times[0], max(num_steps + options.horizon, int(steps[-1]) + 1))
+    every = np.full((len(times), lines.values.shape[1]), np.nan)
+    every[steps] = lines.values
+    values, told = every[:num_steps, :channels], calendar.columns(times, options.calendar)[1]
+    return Series(
+        name=lines.name,
+        times=times[:num_steps],
+        values=values,
+        observed=np.asarray(~np.isnan(values).any(axis=1)),
+        known=np.concatenate([every[:, channels : channels + len(roles.known)], told], axis=1),
+        past=every[:num_steps, channels + len(roles.known) :],
+        bounds=_official(lines, np.minimum(steps, num_steps - 1)),
+    )
 
 
 def _official(lines: _Lines, steps: np.ndarray) -> tuple[int, int, int] | None:
@@ -293,10 +334,10 @@ def _official(lines: _Lines, steps: np.ndarray) -> tuple[int, int, int] | None:
 
 
 def _notes(lines: _Lines, series: Series) -> list[str]:
-    missing = int((~series.known).sum())
+    missing = int((~series.observed).sum())
     notes = [] if lines.is_sorted else [f"{lines.name}: lines were not in time order and were sorted"]
     if missing:
-        steps = f"{missing:,} of {len(series.known):,} steps missing"
+        steps = f"{missing:,} of {len(series.observed):,} steps missing"
         notes.append(f"{lines.name}: {steps}, interpolated; windows that ask for them are not scored")
     return notes
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from modelcommons.errors import DataError, RecipeError
-from modelcommons.workbench.fields.series.calendar import Frequency
+from modelcommons.workbench.fields.series.calendar import Frequency, Part
 from modelcommons.workbench.task import Parts, Row, Split
 
 
@@ -26,15 +26,31 @@ class Options(BaseModel):
     )
     standardize: bool | Literal["auto"] = Field(
         "auto",
-        description="Score values with mean 0 and deviation 1 on the training steps; `auto`: with several channels.",
+        description="Score values with mean 0 and deviation 1 on the training steps of their series; `auto`: where "
+        "there are several channels or series.",
     )
     interval: float | None = Field(
         0.8, gt=0, lt=1, description="Share of values that the prediction interval should hold; null: no interval."
     )
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (), description="Levels of quantile forecasts beside the mean, such as [0.1, 0.5, 0.9]."
+    )
+    known: tuple[str, ...] = Field(
+        (), description="Number columns known ahead (prices, holidays), read over look-back and horizon."
+    )
+    past: tuple[str, ...] = Field((), description="Number columns known up to now only, read over the look-back.")
+    calendar: tuple[Part, ...] = Field((), description="Parts of the calendar that count as known ahead.")
+    leave_out: tuple[str, ...] = Field((), description="Series ids (or files) that are not read.")
     stride: int = Field(1, ge=1, description="Steps between the windows of validation and test.")
     gaps: Literal["interpolate", "refuse"] = Field(
         "interpolate", description="Missing steps: interpolated (never scored), or refused."
     )
+
+    @field_validator("quantiles")
+    @classmethod
+    def _rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        """In order, each once."""
+        return tuple(sorted(set(levels)))
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -46,6 +62,12 @@ class Scale:
 
     mean: np.ndarray
     std: np.ndarray
+
+    @classmethod
+    def of(cls, steps: np.ndarray) -> Scale:
+        """That of `steps` (time, channels); a channel that never moves is left as wide as it is."""
+        std = steps.std(axis=0)
+        return cls(steps.mean(axis=0), np.where(std > 0, std, 1.0))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         return np.asarray((values - self.mean) / self.std)
@@ -61,8 +83,16 @@ class Series:
     name: str
     times: np.ndarray  # (time,) datetime64[s]
     values: np.ndarray  # (time, channels) float64
-    known: np.ndarray  # (time,) bool: all channels were there
+    observed: np.ndarray  # (time,) bool: all channels were there
+    known: np.ndarray  # (time or more, columns known ahead); NaN where nobody said
+    past: np.ndarray  # (time, columns known up to now)
     bounds: tuple[int, int, int] | None = None  # official ends of train, validation, test, in steps
+
+    @property
+    def num_told(self) -> int:
+        """Steps up to the last for which every column known ahead has a value."""
+        there = ~np.isnan(self.known)
+        return min((int(np.flatnonzero(column).max(initial=-1)) + 1 for column in there.T), default=len(there))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +103,10 @@ class Panel:
     channels: tuple[str, ...]
     frequency: Frequency
     horizon: int
+    known: tuple[str, ...] = ()  # columns known ahead, those of the calendar among them
+    past: tuple[str, ...] = ()  # columns known up to now
     season: int = 1  # steps
-    scale: Scale | None = None  # values are standardised by it; None: original units
+    scales: tuple[Scale, ...] = ()  # per series; values are standardised by them; empty: original units
     naive: tuple[np.ndarray, ...] = ()  # per series (channels,): mean |step of one season|, the unit of MASE
 
 
@@ -86,6 +118,8 @@ class History:
     start: np.datetime64  # the first step to forecast; NaT when nobody said
     naive: np.ndarray | None = None  # (channels,)
     scale: Scale | None = None  # values are standardised by it; None: original units
+    known: np.ndarray | None = None  # (time + horizon or less, columns known ahead)
+    past: np.ndarray | None = None  # (time, columns known up to now)
 
 
 class Windows:
@@ -101,7 +135,10 @@ class Windows:
         at, origin = self.where[range(len(self))[index]].tolist()  # IndexError ends a loop
         panel, series = self.panel, self.panel.series[at]
         naive = panel.naive[at] if panel.naive else None
-        history = History(series.values[:origin], series.times[origin], naive, panel.scale)
+        history = History(
+            _before(series, origin), series.times[origin], naive, panel.scales[at] if panel.scales else None,
+            series.known[: origin + panel.horizon], series.past[:origin],
+        )  # fmt: skip
         return Row(self._id(at, origin), history, series.values[origin : origin + panel.horizon], series.name)
 
     def __iter__(self) -> Iterator[Row]:
@@ -120,31 +157,40 @@ class Windows:
         return f"{series.name}@{str(moment).replace('T', ' ')}"
 
 
+def _before(series: Series, origin: int) -> np.ndarray:
+    """The values before `origin`; a gap just before it holds the last value instead of leading to the next, which is to
+    be forecast.
+    """
+    values = series.values[:origin]
+    if series.observed[origin - 1] or not series.observed[:origin].any():
+        return values
+    last = int(np.flatnonzero(series.observed[:origin])[-1])
+    return np.concatenate([values[: last + 1], np.repeat(values[last : last + 1], origin - 1 - last, axis=0)])
+
+
 def evenly(count: int, most: int) -> np.ndarray:
     """At most `most` of `count` indices, evenly spaced from first to last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
-def blocks(windows: Windows) -> list[np.ndarray]:
-    """The steps that the windows of each series touch, from the first one read to the last target: (time, channels)."""
-    found = []
+def touched(windows: Windows) -> Iterator[tuple[Series, int]]:
+    """Each series that the windows are of, and the step after their last target."""
     for at in np.unique(windows.where[:, 0]).tolist():
         last = int(windows.where[windows.where[:, 0] == at, 1].max())
-        found.append(windows.panel.series[at].values[: last + windows.panel.horizon])
-    return found
+        yield windows.panel.series[at], last + windows.panel.horizon
 
 
 # --- split in time --------------------------------------------------------------------------------------------------
 
 
-def windows(panel: Panel, starts: list[int], ends: list[int], stride: int = 1, known: bool = False) -> Windows:
-    """All windows whose targets lie in steps [start, end) of their series; `known`: without filled targets."""
+def windows(panel: Panel, starts: list[int], ends: list[int], stride: int = 1, observed: bool = False) -> Windows:
+    """All windows whose targets lie in steps [start, end) of their series; `observed`: no filled targets."""
     found = []
     for at, (series, start, end) in enumerate(zip(panel.series, starts, ends, strict=True)):
         origins = np.arange(max(start, 1), end - panel.horizon + 1, stride)
-        if known:
-            unknown = np.concatenate([[0], np.cumsum(~series.known)])
-            origins = origins[unknown[origins + panel.horizon] == unknown[origins]]
+        if observed:
+            missing = np.concatenate([[0], np.cumsum(~series.observed)])
+            origins = origins[missing[origins + panel.horizon] == missing[origins]]
         found.append(np.stack([np.full_like(origins, at), origins], axis=1))
     return Windows(panel, np.concatenate(found))
 
@@ -158,12 +204,22 @@ def split(panel: Panel, how: Split, options: Options) -> Parts:
     """
     if how.by not in ("auto", "time"):
         raise RecipeError(f"data.split.by: expected 'time' (or 'auto') for time series, got '{how.by}'. Leave it out.")
-    bounds = [_bounds(series, how, panel.horizon) for series in panel.series]
-    panel = _learn(replace(panel, series=tuple(map(fill, panel.series, bounds))), bounds, options)
+    bounds = _bounds(panel, how)
+    panel = _learn(
+        replace(panel, series=tuple(fill(one, bound, panel) for one, bound in zip(panel.series, bounds, strict=True))),
+        bounds,
+        options,
+    )
+    for series in panel.series:
+        if len(series.known) < len(series.times):
+            raise DataError(
+                f"Expected a value of {', '.join(panel.known)} for each of the {len(series.times):,} steps of "
+                f"{series.name}; they end after {len(series.known):,}. Fill them, or name the columns in past."
+            )
     ends = [[bound[part] for bound in bounds] for part in range(3)]
     train = windows(panel, [panel.season] * len(bounds), ends[0])
-    validation = windows(panel, ends[0], ends[1], options.stride, known=True)
-    test = windows(panel, ends[1], ends[2], options.stride, known=True)
+    validation = windows(panel, ends[0], ends[1], options.stride, observed=True)
+    test = windows(panel, ends[1], ends[2], options.stride, observed=True)
     for name, part in (("training", train), ("validation", validation), ("test", test)):
         if not len(part):
             raise DataError(
@@ -173,31 +229,59 @@ def split(panel: Panel, how: Split, options: Options) -> Parts:
     return Parts(train, validation, test, _how(panel, bounds, how))
 
 
-def _bounds(series: Series, how: Split, horizon: int) -> tuple[int, int, int]:
-    """Ends of train, validation and test in steps of the series."""
-    num_steps = len(series.times)
+def _bounds(panel: Panel, how: Split) -> list[tuple[int, int, int]]:
+    """Ends of train, validation and test in steps of each series: as the files say, else at one date for all.
+
+    So no series is forecast with what was not yet known of another.
+    """
+    first = min(series.times[0] for series in panel.series)
+    offsets = [int(panel.frequency.steps(np.array([first, one.times[0]]))[0][1]) for one in panel.series]
+    last = max(offset + len(series.times) for offset, series in zip(offsets, panel.series, strict=True))
+    found = []
+    for offset, series in zip(offsets, panel.series, strict=True):
+        num_steps = len(series.times)
+        if series.bounds and how.sizes is None:
+            ends = _divided(series.bounds, how, panel.horizon)
+        else:
+            if how.sizes is not None and sum(how.sizes) > last:
+                raise DataError(f"data.split.sizes add up to {sum(how.sizes):,} steps; there are {last:,}.")
+            start, middle, end = _divided((last, last, last), how, panel.horizon)
+            ends = min(max(start - offset, 0), num_steps), min(max(middle - offset, 0), num_steps), end - offset
+        if ends[0] < 2 * panel.horizon:
+            raise DataError(
+                f"Expected at least {2 * panel.horizon} training steps to forecast {panel.horizon}; {series.name} "
+                f"leaves {max(ends[0], 0)} of its {num_steps:,}. Give more data, or a smaller data.options.horizon."
+            )
+        found.append((ends[0], ends[1], min(ends[2], num_steps)))
+    return found
+
+
+def _divided(ends: tuple[int, int, int], how: Split, horizon: int) -> tuple[int, int, int]:
+    """Ends of train, validation and test, those that nobody gave by their shares."""
     if how.sizes is not None:
-        ends = np.cumsum(how.sizes).tolist()
-        if ends[2] > num_steps:
-            raise DataError(f"data.split.sizes add up to {ends[2]:,} steps; {series.name} has {num_steps:,}.")
-        return ends[0], ends[1], ends[2]
-    start, middle, end = series.bounds or (num_steps, num_steps, num_steps)
+        train, validation, test = how.sizes
+        return train, train + validation, train + validation + test
+    start, middle, end = ends
     if middle == end:
         middle = end - max(round(end * how.test), horizon)
         start = min(start, middle)
     if start == middle:
         start = middle - max(round(middle * how.validation), horizon)
-    if start < 2 * horizon:
-        raise DataError(
-            f"Expected at least {2 * horizon} training steps to forecast {horizon}; {series.name} leaves "
-            f"{max(start, 0)} of its {num_steps:,}. Give more data, or a smaller data.options.horizon."
-        )
     return start, middle, end
 
 
-def fill(series: Series, bounds: tuple[int, int, int]) -> Series:
-    """Missing steps on a straight line between neighbours of the same or an earlier part: no value leaks backwards."""
-    if bool(series.known.all()):
+def fill(series: Series, bounds: tuple[int, int, int], panel: Panel) -> Series:
+    """Missing steps on a straight line between neighbours of the same or an earlier part: no value leaks backwards.
+
+    Raises:
+        DataError: a column known ahead, or up to now, does not begin with the series.
+    """
+    series = replace(
+        series,
+        known=_carried(series.known[: series.num_told], panel.known, series.name),
+        past=_carried(series.past, panel.past, series.name),
+    )
+    if bool(series.observed.all()):
         return series
     values, steps = series.values.copy(), np.arange(len(series.values))
     for start, end in zip((0, *bounds), (*bounds, len(steps)), strict=True):
@@ -208,18 +292,29 @@ def fill(series: Series, bounds: tuple[int, int, int]) -> Series:
     return replace(series, values=np.nan_to_num(values))
 
 
+def _carried(values: np.ndarray, names: Sequence[str], series: str) -> np.ndarray:
+    """Columns (time, columns) whose gaps hold the value before them: nothing of a later step is in an earlier one."""
+    missing = np.isnan(values)
+    if missing[:1].any():
+        name = names[int(missing[0].argmax())]
+        raise DataError(
+            f"Expected a value of '{name}' in the first step of {series}; it is empty. Fill or cut that step."
+        )
+    last = np.maximum.accumulate(np.where(missing, 0, np.arange(len(values))[:, None]), axis=0)
+    return np.take_along_axis(values, last, axis=0) if missing.any() else values
+
+
 def _learn(panel: Panel, bounds: list[tuple[int, int, int]], options: Options) -> Panel:
     """Season, scale and the unit of MASE, from training steps alone."""
     train = [series.values[:end] for series, (end, _, _) in zip(panel.series, bounds, strict=True)]
     season = options.season if options.season != "auto" else find_season(train, panel.frequency)
-    scale = None
-    if options.standardize is True or (options.standardize == "auto" and len(panel.channels) > 1):
-        steps = np.concatenate(train)
-        std = steps.std(axis=0)
-        scale = Scale(steps.mean(axis=0), np.where(std > 0, std, 1.0))
-        panel = replace(panel, series=tuple(replace(s, values=scale.apply(s.values)) for s in panel.series))
-        train = [scale.apply(values) for values in train]
-    return replace(panel, season=season, scale=scale, naive=tuple(_naive(values, season) for values in train))
+    scales: tuple[Scale, ...] = ()
+    if options.standardize is True or (options.standardize == "auto" and len(panel.channels) * len(panel.series) > 1):
+        scales = tuple(map(Scale.of, train))
+        standard = (replace(s, values=scale.apply(s.values)) for s, scale in zip(panel.series, scales, strict=True))
+        panel = replace(panel, series=tuple(standard))
+        train = [scale.apply(values) for scale, values in zip(scales, train, strict=True)]
+    return replace(panel, season=season, scales=scales, naive=tuple(_naive(values, season) for values in train))
 
 
 def find_season(train: list[np.ndarray], frequency: Frequency) -> int:
@@ -258,7 +353,8 @@ def _naive(values: np.ndarray, season: int) -> np.ndarray:
 
 
 def _how(panel: Panel, bounds: list[tuple[int, int, int]], how: Split) -> str:
-    (a, b, c), more = bounds[0], f" in each of {len(bounds)} series" if len(bounds) > 1 else ""
-    scaled = ", standardised on the training steps" if panel.scale else ", original units"
+    a, b, c = (sum(ends) for ends in zip(*bounds, strict=True))
+    more = f" of {len(bounds)} series" if len(bounds) > 1 else ""
+    scaled = ", standardised on the training steps" if panel.scales else ", original units"
     given = "as given" if how.sizes or panel.series[0].bounds else "by time"
-    return f"{a:,} + {b - a:,} + {c - b:,} steps {given}{more}; season {panel.season}{scaled}"
+    return f"{a:,} + {b - a:,} + {c - b:,} steps{more} {given}; season {panel.season}{scaled}"

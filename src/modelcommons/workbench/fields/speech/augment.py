@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-Change = Literal["shift", "speed", "gain", "mask"]
-ALL: tuple[Change, ...] = ("shift", "speed", "gain", "mask")
+Change = Literal["shift", "speed", "gain", "mask", "noise", "splice"]
 
 SPEEDS = (0.85, 1.15)  # pitch changes with it, as between voices
 GAINS = (0.25, 2.0)
+RATIOS_DB = (0.0, 30.0)  # how far noise is below the recording
+TILTS = (0.0, 2.0)  # of the noise's power over frequency: from white to brown
+NOISY = 0.5  # share of the recordings that noise is added to
 MASKS = 2  # of time, and of frequency
 WIDEST = 0.2  # share of the bands, or of the frames of a single word, under one mask
 
@@ -32,6 +36,18 @@ def louder(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(samples * np.float32(np.exp(rng.uniform(low, high))))
 
 
+def noisy(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """In half of all cases with noise whose power falls with frequency, more or less, float32 (N,)."""
+    if rng.random() >= NOISY:
+        return samples
+    size = 2 ** math.ceil(math.log2(max(2, len(samples))))  # quick to transform
+    spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
+    spectrum *= np.maximum(1, np.arange(len(spectrum), dtype=np.float32)) ** np.float32(-rng.uniform(*TILTS) / 2)
+    noise = np.fft.irfft(spectrum, size)[: len(samples)]
+    strength = np.sqrt(np.mean(samples**2) / max(1e-12, np.mean(noise**2))) * 10 ** (-rng.uniform(*RATIOS_DB) / 20)
+    return np.asarray(samples + noise * strength, np.float32)
+
+
 def masked(features: np.ndarray, rng: np.random.Generator, longest: float = WIDEST) -> np.ndarray:
     """A copy in which some frames and some bands are set to 0, the mean of all features; (B, T, M).
 
@@ -49,3 +65,10 @@ def masked(features: np.ndarray, rng: np.random.Generator, longest: float = WIDE
             under = (places >= starts[:, None]) & (places < (starts + widths)[:, None])  # (B, size)
             features = np.where(under[:, :, None] if axis == 1 else under[:, None], np.float32(0), features)
     return features
+
+
+def varied(samples: np.ndarray, changes: Sequence[Change], rng: np.random.Generator) -> np.ndarray:
+    """Speed, loudness and noise drawn anew, as far as they are among the changes, float32 (N',)."""
+    for change, vary in (("speed", sped), ("gain", louder), ("noise", noisy)):
+        samples = vary(samples, rng) if change in changes else samples
+    return samples

@@ -123,7 +123,7 @@ class Classification:
         from modelcommons.workbench.fields.speech.classifier import load
         from modelcommons.workbench.fields.speech.explain import Explainer
 
-        return Explainer(load(folder))
+        return Explainer(load(folder).weighed)
 
     def export(self, folder: Path, out: Path) -> None:
         """ONNX: `input_values` (batch, frames, bands), or (batch, samples) of an open model, -> `logits`."""
@@ -131,7 +131,8 @@ class Classification:
         from modelcommons.workbench.fields.speech.classifier import example, load, logits_only
 
         model = load(folder)
-        export(logits_only(model), {"input_values": example(model)}, ["logits"], {"input_values": {0: "batch"}}, out)
+        free = {"input_values": {0: "batch"}}
+        export(logits_only(model), {"input_values": example(model)}, ["logits"], free, out, traced=True)
 
     def calibration(self, folder: Path, rows: Rows) -> Iterator[dict[str, np.ndarray]]:
         from modelcommons.workbench.fields.speech.classifier import load

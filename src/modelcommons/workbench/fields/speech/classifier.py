@@ -79,6 +79,13 @@ class Classifier:
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
+    def weighed(self, sounds: Sequence[Sound]) -> tuple[str, np.ndarray]:
+        """The label of the first of these, and its log probability in each, (recordings,)."""
+        found = self.probabilities(np.stack([self.window.fitted(sound) for sound in sounds]))
+        answer = int(found[0].argmax())
+        with np.errstate(divide="ignore"):
+            return self.labels[answer], np.log(found[:, answer])
+
 
 # --- folders --------------------------------------------------------------------------------------------------------
 

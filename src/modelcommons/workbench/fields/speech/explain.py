@@ -1,29 +1,33 @@
-"""explain: which moments of a recording its label rests on, by silencing each."""
+"""explain: which moments of a recording its label or its text rests on, by silencing each."""
 
 from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from modelcommons.workbench.engine.drawing import ACCENT, INK, PALE
-from modelcommons.workbench.fields.speech.classifier import Classifier
+from modelcommons.workbench.fields.speech.sound import Sound
 from modelcommons.workbench.task import Attribution, Row
 
 MOMENT_S = 0.05  # seconds of a moment, about
 FEWEST, MOST = 5, 40  # moments of a recording
-LEAST = 1e-9  # probability below which an answer is gone
+LEAST = np.log(1e-9)  # log probability below which an answer is gone
 BARS = 240  # of a drawing
 WIDTH, HEIGHT = 480, 96
+
+
+# recordings of one length -> the answer to the first of them, and its log probability in each, (recordings,)
+Weigh = Callable[[Sequence[Sound]], tuple[str, np.ndarray]]
 
 
 class Explainer:
     """Features are moments of equal length; a moment is removed by silence."""
 
-    def __init__(self, model: Classifier) -> None:
-        self.model = model
+    def __init__(self, weigh: Weigh) -> None:
+        self.weigh = weigh
 
     def attribute(self, row: Row) -> Attribution:
         """How far the log probability of the answer falls when each moment is silent.
@@ -32,15 +36,14 @@ class Explainer:
         """
         edges = self._edges(row)
         alone = [np.array([at]) for at in range(len(edges) - 1)]
-        answer, chances = self._chances(row, [np.array([], np.int64), *alone])
-        logs = np.log(np.maximum(chances, LEAST))
+        answer, logs = self._weighed(row, [np.array([], np.int64), *alone])
         names = tuple(f"{start / row.x.rate_hz:.2f} s" for start in edges[:-1].tolist())
         method = f"silencing each of {len(alone)} moments (occlusion)"
-        return Attribution(logs[0] - logs[1:], names, (), method, self.model.labels[answer])
+        return Attribution(logs[0] - logs[1:], names, (), method, answer)
 
     def strength(self, row: Row, removed: Sequence[np.ndarray]) -> np.ndarray:
-        """Probability of the label that the whole recording gets."""
-        return self._chances(row, [np.array([], np.int64), *removed])[1][1:]
+        """Probability of the answer that the whole recording gets."""
+        return np.asarray(np.exp(self._weighed(row, [np.array([], np.int64), *removed])[1][1:]))
 
     def show(self, row: Row, attribution: Attribution) -> str:
         """The recording as a wave over its moments: warm for, cold against the answer."""
@@ -68,19 +71,16 @@ class Explainer:
         count = max(FEWEST, min(MOST, round(row.x.seconds / MOMENT_S)))
         return np.linspace(0, len(row.x.samples), count + 1).astype(np.int64)
 
-    def _chances(self, row: Row, removed: Sequence[np.ndarray]) -> tuple[int, np.ndarray]:
-        """The answer to the first of these trials, and its probability in each, (trials,)."""
-        from modelcommons.workbench.fields.speech.sound import Sound
-
+    def _weighed(self, row: Row, removed: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
+        """The answer to the first of these trials, and its log probability in each, (trials,)."""
         edges, heard = self._edges(row), []
         for features in removed:
             samples = row.x.samples.copy()
             for at in features.tolist():
                 samples[edges[at] : edges[at + 1]] = 0
-            heard.append(self.model.window.fitted(Sound(samples, row.x.rate_hz)))
-        found = self.model.probabilities(np.stack(heard))
-        answer = int(found[0].argmax())
-        return answer, found[:, answer]
+            heard.append(Sound(samples, row.x.rate_hz))
+        answer, logs = self.weigh(heard)
+        return answer, np.maximum(logs, LEAST)
 
 
 def _wave(samples: np.ndarray) -> str:

@@ -56,8 +56,7 @@ class Examples:
         found = []
         for at in indices:
             samples = self.clips.sound(int(at)).at(self.window.rate_hz)
-            samples = augment.sped(samples, rng) if "speed" in changes else samples
-            samples = augment.louder(samples, rng) if "gain" in changes else samples
+            samples = augment.varied(samples, changes, rng)
             found.append(self.window.placed(samples, rng.random() if "shift" in changes else 0.5))
         return np.stack(found)
 

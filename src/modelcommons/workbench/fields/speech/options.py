@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from modelcommons.workbench.fields.speech.augment import ALL, Change
+from modelcommons.workbench.fields.speech.augment import Change
 from modelcommons.workbench.fields.speech.rows import HIGHEST
 
 Rate = Annotated[int, Field(ge=4_000, le=48_000)] | Literal["auto"]
@@ -22,22 +22,16 @@ class ClassificationOptions(BaseModel):
         "auto", description="Stretch that is heard: short recordings lie amid silence, of long ones it is the middle; "
         "`auto`: as long as 99 of 100 training recordings, at most 10.",
     )  # fmt: skip
-    augment: tuple[Change, ...] | Literal["auto", "none"] = Field(
+    augment: tuple[Literal["shift", "speed", "gain", "mask", "noise"], ...] | Literal["auto", "none"] = Field(
         "auto",
         description="How training recordings are varied: `shift` (earlier or later), `speed` (with it the pitch), "
-        "`gain` (loudness), `mask` (stretches of time and bands of frequency left out of the log-mel features); "
-        "`auto`: all of them.",
+        "`gain` (loudness), `mask` (stretches of time and bands of frequency left out of the log-mel features), "
+        "`noise` (0 to 30 dB below every other one); `auto`: all but noise.",
     )
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        match self.augment:
-            case "auto":
-                return ALL
-            case "none":
-                return ()
-            case chosen:
-                return chosen
+        return _changes(self.augment, ("shift", "speed", "gain", "mask"))
 
 
 class RecognitionOptions(BaseModel):
@@ -49,21 +43,16 @@ class RecognitionOptions(BaseModel):
     plain: bool = Field(
         True, description="Texts without capitals and punctuation, for training and scoring; else as they are written."
     )
-    augment: tuple[Literal["speed", "gain", "mask"], ...] | Literal["auto", "none"] = Field(
+    augment: tuple[Literal["splice", "speed", "gain", "noise", "mask"], ...] | Literal["auto", "none"] = Field(
         "auto",
-        description="How training recordings are varied: `speed` (with it the pitch), `gain` (loudness), `mask` "
-        "(stretches of time and bands of frequency left out of the log-mel features); `auto`: all of them.",
+        description="How training recordings are varied: `splice` (words of several recordings of one voice, as far as "
+        "pauses divide them), `speed` (with it the pitch), `gain` (loudness), `noise` (0 to 30 dB below every other "
+        "one), `mask` (stretches of time and bands of frequency left out of the log-mel features); `auto`: all.",
     )
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        match self.augment:
-            case "auto":
-                return ("speed", "gain", "mask")
-            case "none":
-                return ()
-            case chosen:
-                return chosen
+        return _changes(self.augment, ("splice", "speed", "gain", "noise", "mask"))
 
 
 class SynthesisOptions(BaseModel):
@@ -75,3 +64,13 @@ class SynthesisOptions(BaseModel):
     capitals: bool = Field(
         False, description="Keeps capital letters apart from small ones; punctuation is always kept."
     )
+
+
+def _changes(chosen: tuple[Change, ...] | Literal["auto", "none"], usual: tuple[Change, ...]) -> tuple[Change, ...]:
+    match chosen:
+        case "auto":
+            return usual
+        case "none":
+            return ()
+        case _:
+            return chosen

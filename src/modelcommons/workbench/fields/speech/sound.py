@@ -36,6 +36,10 @@ class Sound:
     def seconds(self) -> float:
         return len(self.samples) / self.rate_hz
 
+    def between(self, start: int, end: int) -> Sound:
+        """The samples from `start` to `end`."""
+        return Sound(self.samples[start:end], self.rate_hz)
+
     def content(self) -> bytes:
         """What makes two recordings the same."""
         return f"{self.rate_hz} Hz ".encode() + self.samples.tobytes()

@@ -132,7 +132,7 @@ class Classification:
         second = ("weights", torch.full((2, 3), 0.5)) if own == "bag" else ("attention_mask", (ids > 0).long())
         inputs = {"input_ids": ids, second[0]: second[1]}
         free = {name: {0: "batch", 1: "time"} for name in inputs}
-        export(exportable(load_network(folder, config), own), inputs, ["logits"], free, out)
+        export(exportable(load_network(folder, config), own), inputs, ["logits"], free, out, traced=own == "rnn")
 
     def calibration(self, folder: Path, rows: Rows) -> Iterator[dict[str, np.ndarray]]:
         """Not asked for: dynamic quantisation needs none."""

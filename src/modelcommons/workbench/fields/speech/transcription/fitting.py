@@ -31,6 +31,7 @@ from modelcommons.workbench.fields.speech.transcription.open_models import (
     read_tokenizer,
 )
 from modelcommons.workbench.fields.speech.transcription.sides import Batch, Open, Own, Side, Writing
+from modelcommons.workbench.fields.speech.transcription.splicing import Splicer
 from modelcommons.workbench.fields.speech.transcription.writers import Script, open_writer
 from modelcommons.workbench.task import Job
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 TASK_NAME = "automatic-speech-recognition"
 SCORED_AT_ONCE = 32
+SPLICED = 0.7  # of the recordings
 AVERAGE = 0.995  # of the weights over steps; what is kept is the average
 
 
@@ -115,14 +117,18 @@ def _train(
 
     assert isinstance(job.options, RecognitionOptions)
     changes, texts = job.options.changes, train.targets
+    splicer = Splicer(train) if "splice" in changes else None
 
     def batch(indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        sounds = []
-        for at in indices:
-            samples = train.sound(int(at)).at(rate_hz)
-            samples = augment.sped(samples, rng) if "speed" in changes else samples
-            sounds.append(augment.louder(samples, rng) if "gain" in changes else samples)
-        return side.batch(sounds, [texts[at] for at in indices], rng)
+        sounds, said = [], []
+        for at in indices.tolist():
+            if splicer and rng.random() < SPLICED:
+                samples, text = splicer.spliced(at, rate_hz, rng)
+            else:
+                samples, text = train.sound(at).at(rate_hz), texts[at]
+            sounds.append(augment.varied(samples, changes, rng))
+            said.append(text)
+        return side.batch(sounds, said, rng)
 
     def score(network: nn.Module) -> float:
         return word_errors(network, validation, side, rate_hz)

@@ -19,17 +19,19 @@ from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, read_config
 from modelcommons.workbench.fields.speech.extractors import PROCESSOR, read_extractor
 from modelcommons.workbench.fields.speech.features import Features, read_features
-from modelcommons.workbench.fields.speech.sound import FASTEST, SLOWEST
+from modelcommons.workbench.fields.speech.sound import FASTEST, SLOWEST, Sound
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
-from modelcommons.workbench.fields.speech.transcription.architectures import RECOGNISERS, CtcOptions
+from modelcommons.workbench.fields.speech.transcription.architectures import JOINED, RECOGNISERS, CtcOptions
 from modelcommons.workbench.fields.speech.transcription.decoding import Decoded, beam, greedy
 from modelcommons.workbench.fields.speech.transcription.open_models import (
     OPEN_BEAM,
     VOCABULARY_FILES,
     emissions,
+    onnx_logits,
     open_alphabet,
     open_network,
     read_tokenizer,
+    torch_logits,
 )
 from modelcommons.workbench.fields.speech.transcription.writers import TOKENIZER_FILES, Writer, load_writer
 from modelcommons.workbench.task import Answer, Row
@@ -62,6 +64,19 @@ class Recogniser:
                 text = self.alphabet.decode(decoded.labels)
                 found[at] = {"margin": float(f"{decoded.margin:.6g}"), "prediction": {"text": " ".join(text.split())}}
         return found
+
+    def weighed(self, sounds: Sequence[Sound]) -> tuple[str, np.ndarray]:
+        """The text of the first of these recordings of one length, and its log probability in each by the character."""
+        import torch
+        from torch.nn.functional import ctc_loss
+
+        emitted = self._emissions([sound.at(self.rate_hz) for sound in sounds])
+        labels = self.decoded(emitted[0]).labels
+        surprise = ctc_loss(
+            torch.from_numpy(np.stack(emitted, axis=1)), torch.tensor([labels] * len(sounds)),
+            torch.tensor([len(emitted[0])] * len(sounds)), torch.tensor([len(labels)] * len(sounds)), reduction="none",
+        )  # fmt: skip
+        return self.alphabet.decode(labels), -surprise.numpy() / max(1, len(labels))
 
     def decoded(self, log_probs: np.ndarray) -> Decoded:
         return greedy(log_probs) if self._width == 1 else beam(log_probs, self._width)
@@ -104,8 +119,9 @@ class Listener(Recogniser):
 
 
 def whole(samples: np.ndarray, features: Features) -> np.ndarray:
-    """At least one window: silence behind what is shorter."""
-    return np.pad(samples, (0, max(0, features.logmel.window - len(samples))))
+    """As long as a network needs at least: silence behind what is shorter."""
+    least = features.logmel.window + (JOINED - 1) * features.logmel.hop
+    return np.pad(samples, (0, max(0, least - len(samples))))
 
 
 def padded(features: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -138,7 +154,7 @@ def own_emissions(network: nn.Module, features: Features) -> Emissions:
 
 
 def load(folder: Path, variant: str = "") -> Recogniser | Writer:
-    """A recogniser from its folder; it has no variants.
+    """A recogniser from its folder. `variant`: an ONNX file inside it.
 
     Raises:
         UnsafeFile: the weights are a pickle.
@@ -146,14 +162,15 @@ def load(folder: Path, variant: str = "") -> Recogniser | Writer:
     """
     config = read_config(folder)
     if config["model_type"] == MODEL_TYPE:
-        return _own(folder, config)
-    check_weights(folder)
+        return _own(folder, config, variant)
+    if not variant:
+        check_weights(folder)
     if config.get("is_encoder_decoder"):
         return load_writer(folder)
     extractor, tokenizer = read_extractor(folder), read_tokenizer(folder)
     alphabet, columns = open_alphabet(tokenizer)
-    emit = emissions(open_network(folder).eval(), extractor, columns)
-    return Recogniser(alphabet, int(extractor.sampling_rate), emit, OPEN_BEAM)
+    logits = onnx_logits(folder / variant) if variant else torch_logits(open_network(folder).eval())
+    return Recogniser(alphabet, int(extractor.sampling_rate), emissions(logits, extractor, columns), OPEN_BEAM)
 
 
 def files(folder: Path, variant: str = "") -> list[str]:
@@ -161,27 +178,61 @@ def files(folder: Path, variant: str = "") -> list[str]:
     return [
         CONFIG,
         *(name for name in (PROCESSOR, *VOCABULARY_FILES, *TOKENIZER_FILES) if (folder / name).is_file()),
-        WEIGHTS,
+        variant or WEIGHTS,
     ]
 
 
-def _own(folder: Path, config: Mapping[str, Any]) -> Recogniser:
-    from safetensors.torch import load_file
+def _own(folder: Path, config: Mapping[str, Any], variant: str) -> Recogniser:
+    options, alphabet, features = read_own(folder, config)
+    if variant:
+        return Recogniser(alphabet, features.logmel.rate_hz, _onnx_emissions(folder / variant, features), options.beam)
+    network = own_network(folder, options, alphabet)
+    if options.streaming:
+        return Listener(alphabet, features, network, options.beam)
+    return Recogniser(alphabet, features.logmel.rate_hz, own_emissions(network, features), options.beam)
 
-    from modelcommons.workbench.fields.speech.transcription.ctc import Ctc
 
-    check_weights(folder)
+def read_own(folder: Path, config: Mapping[str, Any]) -> tuple[CtcOptions, Alphabet, Features]:
+    """What the config of one of our own says.
+
+    Raises:
+        FormatError: it does not.
+    """
     try:
         options = RECOGNISERS[config["architecture"]].model_validate(config["options"])
         assert isinstance(options, CtcOptions)
         alphabet, features = Alphabet(str(config["alphabet"])), read_features(config["preprocess"], options)
         if not SLOWEST <= features.logmel.rate_hz <= FASTEST:
             raise ValueError(f"a rate of {features.logmel.rate_hz} Hz")
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise FormatError(f"{folder / CONFIG} is not as it was written ({error!s:.200}).") from error
+    return options, alphabet, features
+
+
+def own_network(folder: Path, options: CtcOptions, alphabet: Alphabet) -> nn.Module:
+    """The network with its weights, for evaluation. Raises: see `load`."""
+    from safetensors.torch import load_file
+
+    from modelcommons.workbench.fields.speech.transcription.ctc import Ctc
+
+    check_weights(folder)
+    try:
         network = Ctc(options, len(alphabet.characters) + 1)
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (KeyError, TypeError, ValueError, ValidationError, RuntimeError) as error:
+    except RuntimeError as error:
         raise FormatError(f"{folder}: the weights are not those of its config ({error!s:.200}).") from error
-    network.eval()
-    if options.streaming:
-        return Listener(alphabet, features, network, options.beam)
-    return Recogniser(alphabet, features.logmel.rate_hz, own_emissions(network, features), options.beam)
+    return network.eval()
+
+
+def _onnx_emissions(path: Path, features: Features) -> Emissions:
+    """Log probabilities from an export of one of our own networks."""
+    from modelcommons.workbench.engine.quantize import session
+
+    opened = session(path)
+
+    def emit(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        made, lengths = padded([features.inputs(whole(samples, features)) for samples in sounds])
+        log_probs, frames = opened.run({"features": made.numpy(), "lengths": lengths.numpy()})
+        return [one[:count] for one, count in zip(log_probs, frames.tolist(), strict=True)]
+
+    return emit

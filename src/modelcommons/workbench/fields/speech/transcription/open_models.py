@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelcommons.errors import FormatError
+from modelcommons.workbench.fields.speech.extractors import extracted
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
 
 if TYPE_CHECKING:
@@ -96,21 +97,40 @@ def open_alphabet(tokenizer: Any) -> tuple[Alphabet, np.ndarray]:
     return Alphabet("".join(columns)), np.array([blank, *columns.values()])
 
 
-def emissions(
-    network: nn.Module, extractor: Any, columns: np.ndarray
-) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """Log probabilities of the blank and the characters; a recording at a time, since padding would change them."""
+Logits = Callable[[np.ndarray], np.ndarray]  # a model's input, float32 (1, ...) -> float32 (1, T, its tokens)
+
+
+def torch_logits(network: nn.Module) -> Logits:
     import torch
 
     machine = next(network.parameters()).device
 
+    def logits(made: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(made).to(machine)).logits.float().cpu().numpy())
+
+    return logits
+
+
+def onnx_logits(path: Path) -> Logits:
+    from modelcommons.workbench.engine.quantize import session
+
+    opened = session(path)
+    return lambda made: opened.run({"input_values": made})[0]
+
+
+def emissions(
+    logits: Logits, extractor: Any, columns: np.ndarray
+) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    """Log probabilities of the blank and the characters; a recording at a time, since padding would change them."""
+    extract = extracted(extractor)
+
     def emit(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
-        found = []
-        for samples in sounds:
-            made = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
-            with torch.inference_mode():
-                logits = network(made[extractor.model_input_names[0]].to(machine)).logits[0]
-            found.append(np.asarray(logits[:, torch.from_numpy(columns)].float().log_softmax(1).cpu().numpy()))
-        return found
+        return [_log_softmax(logits(extract(samples[None]))[0][:, columns]) for samples in sounds]
 
     return emit
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

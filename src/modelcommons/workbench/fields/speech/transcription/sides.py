@@ -14,7 +14,7 @@ from modelcommons.workbench.fields.speech.features import Features
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
 from modelcommons.workbench.fields.speech.transcription.decoding import greedy
 from modelcommons.workbench.fields.speech.transcription.model import own_emissions, padded, whole
-from modelcommons.workbench.fields.speech.transcription.open_models import emissions
+from modelcommons.workbench.fields.speech.transcription.open_models import emissions, torch_logits
 from modelcommons.workbench.fields.speech.transcription.writers import IGNORED, Script
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Open:
         return frames_loss(logits.float().log_softmax(2), network._get_feat_extract_output_lengths(lengths), *wanted)
 
     def heard(self, network: nn.Module, sounds: Sequence[np.ndarray]) -> list[str]:
-        emit = emissions(network, self.extractor, self.columns)
+        emit = emissions(torch_logits(network), self.extractor, self.columns)
         return [self.alphabet.decode(greedy(each).labels) for each in emit(sounds)]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from modelcommons.errors import FormatError
 from modelcommons.workbench.fields.speech.extractors import read_extractor
+from modelcommons.workbench.fields.speech.sound import Sound
 from modelcommons.workbench.fields.speech.transcription.open_models import read_tokenizer
 from modelcommons.workbench.task import Answer, Row
 
@@ -96,6 +97,17 @@ class Script:
                 ended |= new[:, 0] == self.end
         return [self._text(row[len(self.start) :]) for row in ids.tolist()]
 
+    def log_probs(self, network: Any, heard: Tensor, text: str) -> Tensor:
+        """Mean log probability of the text's tokens and its end after each recording, (B,)."""
+        import torch
+
+        tokens = torch.tensor([self.tokens(text)] * len(heard))
+        with torch.inference_mode():
+            logits = network(heard, decoder_input_ids=tokens[:, :-1]).logits.float()
+        after = tokens[:, len(self.start) :]
+        found: Tensor = logits[:, -after.shape[1] :].log_softmax(2).gather(2, after[:, :, None])
+        return found.mean((1, 2))
+
     def _text(self, tokens: list[int]) -> str:
         until = tokens.index(self.end) if self.end in tokens else len(tokens)
         return " ".join(str(self.tokenizer.decode(tokens[:until], skip_special_tokens=True)).split())
@@ -113,6 +125,13 @@ class Writer:
         rate_hz = int(self.script.extractor.sampling_rate)
         heard = (self.script.heard([row.x.at(rate_hz)]) for row in rows)
         return [{"prediction": {"text": self.script.written(self.network, one)[0]}} for one in heard]
+
+    def weighed(self, sounds: Sequence[Sound]) -> tuple[str, np.ndarray]:
+        """The text of the first of these recordings, and its log probability in each by the token."""
+        rate_hz = int(self.script.extractor.sampling_rate)
+        heard = self.script.heard([sound.at(rate_hz) for sound in sounds])
+        text = self.script.written(self.network, heard[:1])[0]
+        return text, np.asarray(self.script.log_probs(self.network, heard, text).numpy(), np.float64)
 
 
 def load_writer(folder: Path) -> Writer:

@@ -1,0 +1,1 @@
+"""pictures with boxes around things: what object-detection is made of."""

@@ -1,0 +1,1 @@
+"""sequences: texts turned into other texts; what translation and text2text-generation are made of."""
