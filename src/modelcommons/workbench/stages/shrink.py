@@ -25,6 +25,7 @@ from modelcommons.workbench.task import Exports, Model, Row, Task
 
 PATHS = {"onnx": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}  # where the Hub's own exports stand
 SIGNIFICANT = 0.05
+TOLD = 5e-5  # of the parent's value; less would be told as 0.00 %
 AT_ONCE = (1, 32)  # rows
 ROUNDS = 7  # timed runs of each number of rows; the median is told
 
@@ -101,10 +102,9 @@ def verdict(export: Export, parent: Evaluation) -> str:
     """What the comparison with the parent came to; a loss that is allowed and no chance is told all the same."""
     if not export.accepted:
         return f"left out: {export.why}"
-    if export.p_value >= SIGNIFICANT:
-        return "not worse"
     loss = _loss(parent, export.evaluation)
-    return f"{loss:.2%} worse, which the recipe allows" if loss > 0 else "not worse"
+    surely = export.p_value < SIGNIFICANT and loss >= TOLD
+    return f"{loss:.2%} worse, which the recipe allows" if surely else "not worse"
 
 
 class Parent:
