@@ -16,12 +16,13 @@ import modelcommons as mc
 from modelcommons.errors import CommonsError, DataError, RecipeError, Stopped
 from modelcommons.workbench.engine.training import Budget, Training
 from modelcommons.workbench.fields.recommendation import closed, ranking
+from modelcommons.workbench.fields.recommendation.catalogue import trending
 from modelcommons.workbench.fields.recommendation.closed import Asked
 from modelcommons.workbench.fields.recommendation.events import Events, History, Options, sequences
 from modelcommons.workbench.fields.recommendation.fitting import ARCHITECTURES
 from modelcommons.workbench.fields.recommendation.metrics import METRICS, agrees, losses, scores
 from modelcommons.workbench.fields.recommendation.recommendation import TASK
-from modelcommons.workbench.fields.recommendation.recommender import Recommender, load, trending
+from modelcommons.workbench.fields.recommendation.recommender import Recommender, load
 from modelcommons.workbench.sources import local
 from modelcommons.workbench.task import Choice, Job, Parts, Row, Split
 

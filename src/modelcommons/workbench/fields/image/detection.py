@@ -90,8 +90,10 @@ class Detection:
     # --- models ---
 
     def fit(self, train: Rows, validation: Rows, job: Job) -> Fit:
-        from modelcommons.workbench.fields.image.boxes.fitting import fit
+        from modelcommons.workbench.fields.image.boxes.fitting import fit_new
+        from modelcommons.workbench.fields.image.boxes.open_fitting import fit_open
 
+        fit = fit_new if job.choice.is_new else fit_open
         return fit(cast(Scenes, train), cast(Scenes, validation), job)
 
     def load(self, folder: Path, variant: str = "") -> Model:

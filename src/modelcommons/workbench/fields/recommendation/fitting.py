@@ -12,18 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.workbench.engine.training import Defaults, Fit, Point
 from modelcommons.workbench.fields.recommendation import closed, ranking
+from modelcommons.workbench.fields.recommendation.catalogue import Catalogue, catalogue_of, trending
 from modelcommons.workbench.fields.recommendation.closed import Scorer, Weights
 from modelcommons.workbench.fields.recommendation.events import Events, Questions, sequences
 from modelcommons.workbench.fields.recommendation.metrics import LISTED
-from modelcommons.workbench.fields.recommendation.recommender import (
-    NETWORKS,
-    Blend,
-    Catalogue,
-    Recommender,
-    catalogue_of,
-    trending,
-    write,
-)
+from modelcommons.workbench.fields.recommendation.recommender import NETWORKS, Blend, Recommender, write
 from modelcommons.workbench.task import Job
 
 if TYPE_CHECKING:

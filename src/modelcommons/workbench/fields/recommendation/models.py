@@ -16,7 +16,7 @@ from torch.nn import functional
 from modelcommons.workbench.fields.recommendation.closed import Asked, Scorer
 
 if TYPE_CHECKING:
-    from modelcommons.workbench.fields.recommendation.recommender import Catalogue
+    from modelcommons.workbench.fields.recommendation.catalogue import Catalogue
 
 NETWORK = "network."  # how the names of its tensors begin in a model folder
 

@@ -14,6 +14,7 @@ from modelcommons.errors import DataError
 from modelcommons.formats import tables
 from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.fields.recommendation import closed, recommender
+from modelcommons.workbench.fields.recommendation.catalogue import catalogue_of
 from modelcommons.workbench.fields.recommendation.events import History, Options, Questions, sequences, split
 from modelcommons.workbench.fields.recommendation.figures import figures
 from modelcommons.workbench.fields.recommendation.fitting import ARCHITECTURES, fit
@@ -100,7 +101,7 @@ class Recommendation:
         known = events.before("test")
         weights = closed.solve("popularity", sequences(events, "test"), len(events.items), {}, 0)
         score = closed.scorer("popularity", weights, len(events.items), {})
-        return "most popular", Recommender(recommender.catalogue_of(events, known), score, Blend())
+        return "most popular", Recommender(catalogue_of(events, known), score, Blend())
 
     # --- scores ---
 

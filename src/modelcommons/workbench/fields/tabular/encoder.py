@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from modelcommons.errors import DataError
 from modelcommons.workbench.fields.tabular.rows import Cells
+
+Run = Callable[[np.ndarray], np.ndarray]  # encoded rows (rows, features) -> outputs (rows, outputs) float64
 
 MOST_WORDS = 100  # of a column, the most frequent; others are as good as missing
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelcommons.workbench.engine.quantize import OPSET, write
-from modelcommons.workbench.fields.tabular.predictor import Run
+from modelcommons.workbench.fields.tabular.encoder import Run
 from modelcommons.workbench.fields.tabular.trees import Forest
 
 TREES = 3  # opset of ai.onnx.ml: trees with double precision

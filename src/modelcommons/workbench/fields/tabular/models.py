@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modelcommons.workbench.fields.tabular.predictor import Run
+from modelcommons.workbench.fields.tabular.encoder import Run
 
 
 class Mlp(nn.Module):

@@ -7,7 +7,7 @@ model.safetensors  `weight` and `bias` (linear), arrays of nodes (boosting), or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ from modelcommons.errors import FormatError
 from modelcommons.formats import model_folder
 from modelcommons.formats.model_folder import CONFIG, WEIGHTS, check_weights
 from modelcommons.workbench.engine import classification
-from modelcommons.workbench.fields.tabular.encoder import Encoder
+from modelcommons.workbench.fields.tabular.encoder import Encoder, Run
 from modelcommons.workbench.fields.tabular.metrics import rounded
 from modelcommons.workbench.fields.tabular.rows import Cells, columns_of
 from modelcommons.workbench.fields.tabular.trees import Forest
 from modelcommons.workbench.task import Answer, Row
 
-Run = Callable[[np.ndarray], np.ndarray]  # encoded rows (rows, features) -> outputs (rows, outputs) float64
 RAW = ("boosting",)  # architectures that take numbers as they are
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from modelcommons.workbench.engine.attribution import occlusion
 from modelcommons.workbench.engine.drawing import ACCENT, INK, picture_data
 from modelcommons.workbench.fields.image.boxes.answers import Proposals
+from modelcommons.workbench.fields.image.boxes.detector import Detector
 from modelcommons.workbench.fields.image.boxes.metrics import SHOWN as SURE
-from modelcommons.workbench.fields.image.boxes.model import Detector
 from modelcommons.workbench.fields.image.boxes.objects import iou, parsed
 from modelcommons.workbench.fields.image.explain import SHOWN
 from modelcommons.workbench.fields.image.masks.explain import grid

@@ -1,4 +1,4 @@
-"""fitting: a new detector or an open model learns from pictures with boxes and becomes a model folder."""
+"""fitting: a new detector learns from pictures with boxes and becomes a model folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.fields.image.boxes.answers import Proposals
 from modelcommons.workbench.fields.image.boxes.architectures import ARCHITECTURES, defaults, repeats
 from modelcommons.workbench.fields.image.boxes.canvas import Canvas, Laid, canvas_of, varied
+from modelcommons.workbench.fields.image.boxes.detector import Detector, as_arrays, on_canvas
 from modelcommons.workbench.fields.image.boxes.metrics import by_class
-from modelcommons.workbench.fields.image.boxes.model import Detector, as_arrays, build, on_canvas
+from modelcommons.workbench.fields.image.boxes.model import build
 from modelcommons.workbench.fields.image.boxes.scenes import LARGEST, Change, Options, Scenes
 from modelcommons.workbench.task import Job, Row
 
@@ -28,15 +29,7 @@ SCORED = 50  # validation pictures that checkpoints are chosen by, evenly spaced
 AVERAGE = 0.99  # of the weights over steps; what is kept is the average
 
 
-def fit(train: Scenes, validation: Scenes, job: Job) -> Fit:
-    if not job.choice.is_new:
-        from modelcommons.workbench.fields.image.boxes.pretrained import fit_open
-
-        return fit_open(train, validation, job)
-    return _fit_new(train, validation, job)
-
-
-def _fit_new(train: Scenes, validation: Scenes, job: Job) -> Fit:
+def fit_new(train: Scenes, validation: Scenes, job: Job) -> Fit:
     import torch
     from safetensors.torch import save_file
 
