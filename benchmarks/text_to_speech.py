@@ -40,6 +40,7 @@ def main() -> None:
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
     wanted.add_argument("--minutes", type=float, default=5.0, help="budget of the recogniser")
     wanted.add_argument("--no-recogniser", action="store_true", help="distances only")
+    wanted.add_argument("--recogniser", type=Path, help="one that is there, instead of training one")
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     given = wanted.parse_args()
     heading()
@@ -47,7 +48,9 @@ def main() -> None:
         source = f"data.source={given.data / DATA[name]}"
         voice = load(RECIPES / f"{name}.yaml", [source])
         report(done(voice, given.out / name))
-        if not given.no_recogniser:
+        if given.recogniser:
+            understood(voice, given.out / name / "model", given.recogniser)
+        elif not given.no_recogniser:
             columns = [COLUMNS[name]] if name in COLUMNS else []
             judge = ["evaluate.protocol=null", "evaluate.disturb=[]", f"tune.budget.minutes={given.minutes}"]
             folder = given.out / f"{name}-recogniser"

@@ -326,6 +326,8 @@ def test_predict_answers_arguments_files_and_stdin_alike(
     Path("one.txt").write_text(texts[0])
     Path("all.csv").write_text("text\n" + "\n".join(f'"{text}"' for text in texts))
     assert answers(commons("predict", model, "one.txt")) == wanted[:1]
+    told = commons("predict", model, "two.txt")
+    assert told.code == 2 and told.err.startswith("There is no file two.txt.")
     assert answers(commons("predict", model, "all.csv")) == wanted
     assert answers(commons("predict", str(world / "run" / "model"), texts[1])) == wanted[1:]
     value = commons("predict", model, *texts, "--json").json
@@ -356,7 +358,7 @@ def test_a_long_history_may_be_typed(commons: Commons) -> None:
     history = [float(n % 11) for n in range(200)]
     first, second = (commons("predict", "run", text) for text in (json.dumps(history), ",".join(map(str, history))))
     assert first.code == 0 and first == second
-    assert "Expected a file that is here" in commons("predict", "run", "gone.csv").err
+    assert "There is no file gone.csv" in commons("predict", "run", "gone.csv").err
 
 
 def test_what_an_export_needs_is_asked_for_before_training(commons: Commons, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -337,6 +337,12 @@ LAYOUTS: dict[str, dict[str, bytes | str]] = {
     "voc": {"JPEGImages/x.png": png(), "Annotations/x.xml": XML},
     "voc beside": {"x.png": png(), "x.xml": XML},
     "coco": {"images/x.png": png(), "annotations/instances.json": coco(["x.png"])},
+    "coco, with captions of the same pictures": {
+        "images/x.png": png(),
+        "annotations/instances_all.json": coco(["x.png"]),
+        "annotations/captions_all.json": json.dumps({"images": [], "annotations": []}),
+    },
+    "one coco file in the folder": {"x.png": png(), "_annotations.coco.json": coco(["x.png"])},
     "parquet": {"all.parquet": parquet()},
     "metadata": {
         "x.png": png(),
@@ -371,7 +377,8 @@ def test_every_layout_gives_the_same_boxes(tmp_path: Path, name: str) -> None:
         {f"{part}/{name}": content for part in ("train", "valid", "test") for name, content in LAYOUTS["voc"].items()},
         {**{f"JPEGImages/{part}.png": png() for part in ("train", "val", "test")},
          **{f"Annotations/{part}.xml": XML for part in ("train", "val", "test")},
-         **{f"ImageSets/Main/{part}.txt": f"{part} 1\n" for part in ("train", "val", "test")}},
+         **{f"ImageSets/Main/{part}.txt": f"{part} 1\n" for part in ("train", "val", "test")},
+         "ImageSets/Segmentation/train.txt": "test\n"},
         {**{f"images/{part}/x.png": png() for part in ("train", "val", "test")},
          **{f"annotations/instances_{part}2017.json": coco(["x.png"]) for part in ("train", "val", "test")}},
     ],
@@ -431,11 +438,21 @@ def test_a_table_is_read_as_the_recipe_says(tmp_path: Path) -> None:
         read(put(tmp_path / "voc", LAYOUTS["voc"]), classes=("cat",))
 
 
+@pytest.mark.parametrize("things", [[1, 2], ["a"], [{"bbox": BOXES[0], "category": "cat"}, None]])
+def test_a_line_of_other_things_costs_its_picture_only(tmp_path: Path, things: list[Any]) -> None:
+    good = line(file_name="x.png", objects=[{"bbox": BOXES[0], "category": "cat"}])
+    put(tmp_path, {"x.png": png(), "metadata.jsonl": f"{good}\n{line(file_name='x.png', objects=things)}"})
+    reading = read(tmp_path)
+    assert reading.num_bad == 1 and "things with a box and a class" in reading.bad[0].reason
+
+
 def test_what_says_nothing_of_boxes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Pascal VOC's XML or COCO's JSON"):
         read(put(tmp_path / "pictures", {"x.png": png()}))
     with pytest.raises(DataError, match="expected COCO's `images`"):
         read(put(tmp_path / "json", {"x.png": png(), "y.json": "[1, 2]"}))
+    with pytest.raises(DataError, match="name none that is there"):
+        read(put(tmp_path / "empty", {"x.png": png(), "instances.json": coco([])}))
     with pytest.raises(DataError, match="there is none on any"):
         read(put(tmp_path / "none", {"x.png": png(), "x.xml": "<annotation/>"}))
 
@@ -484,7 +501,7 @@ def test_a_faster_rcnn_learns_and_answers_in_every_size(world: Parts, tmp_path: 
         picture = np.zeros((height, width, 3), np.uint8)
         for x, y, across, down in model.predict([Row("x", picture)])[0]["prediction"]["boxes"]:
             assert 0 <= x <= x + across <= width + 0.01 and 0 <= y <= y + down <= height + 0.01
-    with pytest.raises(UsageError, match="Expected a `yolo` to export"):
+    with pytest.raises(UsageError, match="other than `yolo` has no export"):
         TASK.export(folder, tmp_path / "model.onnx")
 
 

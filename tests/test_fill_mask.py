@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modelcommons as mc
-from modelcommons.errors import DataError
+from modelcommons.errors import DataError, FormatError
 from modelcommons.formats.digest import folder_sha256
 from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.text.classification import TASK as CLASSIFICATION
@@ -21,7 +21,7 @@ from modelcommons.workbench.fields.text.ngrams import WORD
 from modelcommons.workbench.fields.text.pretraining.documents import Document, Options
 from modelcommons.workbench.fields.text.pretraining.floor import Frequencies
 from modelcommons.workbench.fields.text.pretraining.metrics import folded, losses, scores
-from modelcommons.workbench.fields.text.pretraining.model import FillMask
+from modelcommons.workbench.fields.text.pretraining.model import FillMask, max_length
 from modelcommons.workbench.fields.text.pretraining.network import outputs
 from modelcommons.workbench.fields.text.pretraining.packing import Drawn, Stretches, collated, packed
 from modelcommons.workbench.fields.text.pretraining.pairs import Pairs, Place, Question, read_input
@@ -283,12 +283,25 @@ def test_pairs_that_cannot_be_are_refused() -> None:
     assert found[0].x.second is None and found[0].y.next is None
 
 
-def test_questions_of_a_person(model: FillMask) -> None:
+@pytest.mark.parametrize(("places", "asked", "good"), [(1024, 1024, True), (128, 512, False), (128, 128, True)])
+def test_a_model_reads_as_many_tokens_as_it_has_places(tmp_path: Path, places: int, asked: int, good: bool) -> None:
+    config = {"max_position_embeddings": places, "preprocess": {"max_length": asked}}
+    if good:
+        assert max_length(config, tmp_path) == asked
+    else:
+        with pytest.raises(FormatError, match=r"max_length of at most 128"):
+            max_length(config, tmp_path)
+
+
+def test_questions_of_a_person(model: FillMask, tmp_path: Path) -> None:
     (answer,) = model.predict(read_input("owls like [MASK] and [MASK]."))
     assert [len(place["top"]) for place in answer["prediction"]["places"]] == [5, 5]
     assert "nats" not in answer["prediction"]["places"][0]
     (answer,) = model.predict(read_input('{"text": "owls like mice.", "next": "owls eat mice."}'))
     assert answer["prediction"]["places"] == [] and 0 < answer["prediction"]["next"] < 1
+    (tmp_path / "a.txt").write_bytes("Füße [MASK]".encode("latin-1"))
+    with pytest.raises(DataError, match="a text file in UTF-8"):
+        read_input(tmp_path / "a.txt")
     for wrong in ("no mask", {"txt": "a [MASK]"}, 3, {"text": "no mask"}):
         with pytest.raises(DataError, match=r"Expected a text with \[MASK\]"):
             read_input(wrong)

@@ -208,6 +208,8 @@ def test_what_is_refused_is_refused_once(place: Path, capfd: pytest.CaptureFixtu
     codes = together(2, lambda: cli.main(["run", "recipe.yaml", "--folder", "both"]))
     assert codes[0] == 2 and codes[1] != 0
     assert capfd.readouterr().err.count("Expected a column of texts") == 1
+    assert together(2, lambda: cli.main(["run", "recipe.yaml", "tune.epoch=2"])) == [2, 2]
+    assert len(capfd.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.skipif(

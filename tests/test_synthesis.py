@@ -222,6 +222,15 @@ def test_the_layout_of_lj_speech_is_read(tmp_path: Path) -> None:
     assert (found.num_read, found.num_bad) == (5, 2) and found.bad[0].where == "metadata.csv:3"
 
 
+def test_a_layout_without_a_line_that_can_be_read_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "made")
+    (tmp_path / "made" / "wav").rename(tmp_path / "wavs")
+    (tmp_path / "metadata.csv").write_text("000|a|b|c|d\n", encoding="utf-8")
+    (tmp_path / "made" / "notes.csv").unlink()
+    with pytest.raises(DataError, match=r"lines of name\|text"):
+        TASK.rows(local.find(tmp_path, "lj"), {}, SynthesisOptions())
+
+
 def test_the_real_sample_is_read(real: Any) -> None:
     found = TASK.rows(local.find(real("samples/ljspeech_small"), "lj"), {"text": "text_normalized"}, SynthesisOptions())
     row = found.parts["test"][0]

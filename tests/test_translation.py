@@ -333,6 +333,9 @@ def test_the_hubs_column_of_both_languages_and_lists_of_targets(tmp_path: Path) 
     pq.write_table(pa.table({"translation": both}), tmp_path / "a.parquet")
     (found, *_) = read(tmp_path / "a.parquet", languages=("en", "de"))
     assert (found.x, found.y) == ("Sentence 0.", Known(("Satz 0.",), "13a"))
+    lines = ['{"translation": {"de": "a", "en": "b"}}', '{"translation": ["a", "b"]}', '{"translation": null}']
+    (tmp_path / "c.jsonl").write_text("\n".join(lines))
+    assert [row.x for row in read(tmp_path / "c.jsonl", languages=("en", "de"))] == ["b"]
     with pytest.raises(DataError, match=r"data\.options\.languages: \[from, to\]"):
         read(tmp_path / "a.parquet")
     (tmp_path / "b.jsonl").write_text(
@@ -359,6 +362,9 @@ def test_what_a_person_hands_in(tmp_path: Path) -> None:
     assert [row.x for row in read_input(["one", {"text": "two"}])] == ["one", "two"]
     assert [(row.id, row.x) for row in read_input(tmp_path / "a.txt")] == [("a.txt:1", "one"), ("a.txt:3", "two")]
     assert [row.x for row in read_input(str(tmp_path / "a.csv"))] == ["one"]
+    (tmp_path / "b.txt").write_bytes("Füße".encode("latin-1"))
+    with pytest.raises(DataError, match="a text file in UTF-8"):
+        read_input(tmp_path / "b.txt")
     for wrong in ("  ", 3, {"source": "a"}):
         with pytest.raises(DataError, match="Expected a text"):
             read_input(wrong)

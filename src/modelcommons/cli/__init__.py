@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         known = _known(error)
-        if not (isinstance(known, Stopped) and _follows()):  # the first process says it for all
+        if not _said_elsewhere(known):
             _tell(known, "--json" in arguments)
         sys.exit(known.exit_code)
 
@@ -77,11 +77,11 @@ def _end(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _follows() -> bool:
-    """Whether torchrun started this process to train beside another."""
+def _said_elsewhere(error: CommonsError) -> bool:
+    """Whether torchrun started this process to train beside another, which says the same."""
     from modelcommons.workbench.engine import ranks
 
-    return not ranks.leads()
+    return not ranks.leads() and (isinstance(error, Stopped) or not ranks.joined())
 
 
 # --- errors in words ------------------------------------------------------------------------------------------------

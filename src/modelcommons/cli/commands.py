@@ -182,7 +182,7 @@ def check(
     words = [table(columns, ("column", "kind", "role", "example")), *data.report["notes"]]
     if data.report.get("classes"):
         words.append(f"classes in train: {_balance(data.report['classes']['train'])}")
-    show(value, "\n".join([*words, f"licence: {licence.name}", f"{recipe} can be run."]), json)
+    show(value, "\n".join([*words, f"licence of the model: {licence.name}", f"{recipe} can be run."]), json)
 
 
 def _balance(counts: dict[str, int]) -> str:

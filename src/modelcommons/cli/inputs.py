@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,20 @@ from typing import Any
 
 from modelcommons.errors import UsageError
 
+FILE = re.compile(  # what nobody means as a text
+    r"\S+\.(txt|csv|tsv|json|jsonl|ndjson|parquet|png|jpe?g|gif|bmp|tiff?|webp|wav|flac|ogg|mp3)", re.IGNORECASE
+)
+
 
 def read(inputs: Sequence[str]) -> Iterator[Any]:
     """Each input as `Served.predict` takes it; `-` stands for what comes through stdin."""
     for value in inputs:
         if value == "-":
             yield from _stdin(sys.stdin.buffer.read())
-        else:
-            yield value
+            continue
+        if FILE.fullmatch(value) and not Path(value).exists():
+            raise UsageError(f"There is no file {value}. To ask about these words themselves, pipe them in: `-`.")
+        yield value
 
 
 def _stdin(raw: bytes) -> Iterator[Any]:

@@ -73,6 +73,20 @@ def is_file(text: str) -> bool:
         return False
 
 
+def read_text(path: Path) -> str:
+    """A text file, whole.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"Expected a text file in UTF-8 at {path}, got none that can be read ({error!s:.80})."
+        ) from None
+
+
 def read_source(source: Source) -> dict[str, Table]:
     """All files of a source, one table per split: `all` where the files name none, else `train`, `validation`, `test`.
 

@@ -51,11 +51,20 @@ def join() -> None:
     distributed.init_process_group(backend, timeout=PATIENCE)
 
 
+def joined() -> bool:
+    """Whether this process has met the others."""
+    if count() == 1:
+        return False
+    from torch import distributed
+
+    return distributed.is_initialized()
+
+
 def part() -> None:
     """Leaves the others."""
     from torch import distributed
 
-    if count() > 1 and distributed.is_initialized():
+    if joined():
         distributed.destroy_process_group()
 
 

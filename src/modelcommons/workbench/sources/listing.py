@@ -33,7 +33,7 @@ WORDS = {word: split for split, words in SPLITS.items() for word in words}
 # what stands beside pictures, file by file or for all of them, and says where things are on them; and which of them are
 # of which part
 ANNOTATIONS = (".xml", ".json")
-LISTS = re.compile(r"(.*/)?ImageSets/.*\.txt")
+LISTS = re.compile(r"(.*/)?ImageSets/Main/[^/]*\.txt")
 
 # folders of pictures and of what belongs to them (masks), file by file: a folder below them is no class
 PAIRED = ("images", "masks")
@@ -45,7 +45,7 @@ ABOUT = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.
 BESIDE = ("items", "users")
 
 # each part of a path that is looked at: not hidden, and no way out of the folder (empty: from the root; `..`)
-SEEN = re.compile(r"[^._\\][^\\]*$")
+SEEN = re.compile(r"([^._\\][^\\]*|_annotations\.coco\.json)$")
 
 Chosen = Mapping[str, str | None]  # path -> train, validation, test, beside, or None: it does not say
 

@@ -143,7 +143,7 @@ class Detection:
 
         model = load(folder)
         if not isinstance(model.network, Yolo):
-            raise UsageError("Expected a `yolo` to export, got another detector. Set `shrink: []` in the recipe.")
+            raise UsageError("a detector other than `yolo` has no export yet")
         inputs, free = {"pixel_values": example(model)}, {"pixel_values": {0: "batch"}}
         export(fused(model.network), inputs, ["logits", "sides"], free, out)
 

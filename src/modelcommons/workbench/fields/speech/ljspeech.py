@@ -46,6 +46,8 @@ def _columns(path: Path, name: str) -> Columns:
             found.append((f"{FOLDER}/{fields[0].strip()}.wav", fields[-1].strip(), number))
         elif line.strip():
             bad.append(BadLine(f"{name}:{number}", f"{len(fields)} fields, expected 2 or 3"))
+    if not found:
+        raise DataError(f"Expected lines of name|text or name|text|text in {name}, found none.")
     audio, texts, numbers = zip(*found, strict=True)
     data = pa.table({"audio": pa.array(audio), "text": pa.array(texts), LINE: pa.array(numbers, pa.int64())})
     return Columns(name, data, {"audio": "text", "text": "text"}, {}, tuple(bad[:SHOWN]), len(bad))

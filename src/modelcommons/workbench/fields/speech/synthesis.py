@@ -43,7 +43,7 @@ class Synthesis:
     open_models = ("text-to-speech",)
     slices: Mapping[str, str] = {"speaker": "the row's group", "length": "words said, in five steps"}
     caution: Mapping[Literal["en", "zh"], str] = {
-        "en": "What it says was never said by anybody: tell listeners so, and ask whose voice it is.",
+        "en": "What it says was never said by anybody: tell listeners so, and use a voice only where its owner agreed.",
         "zh": "它所说的话从未有人说过。请告知听众，并且只在本人同意时使用其声音。",
     }
 

@@ -73,6 +73,8 @@ def of_cells(boxes: Any, labels: Any, names: Sequence[str]) -> Described:
 def of_objects(value: Any, names: Sequence[str]) -> Described:
     """From what `datasets` has for each picture: `{"bbox": [...], "categories": [...]}`, or a list of one such for each
     thing."""
+    if isinstance(value, list) and not all(isinstance(one, Mapping) for one in value):
+        raise DataError("expected `objects` as things with a box and a class, got others")
     if isinstance(value, list):
         value = {key: [one.get(key) for one in value] for one in value[:1] for key in one} if value else _NOTHING
     if not isinstance(value, Mapping):

@@ -24,6 +24,7 @@ from modelcommons.workbench.fields.image.rows import timeless
 from modelcommons.workbench.task import BadRow, Column, Reading, Row, Source
 
 MOST_CLASSES = 1_000
+INSTANCES = "instances"  # how COCO's own file of boxes begins
 LARGEST = 320  # pixels of the longer side that `size: auto` chooses at most
 
 Change = Literal["flip", "turn", "scale", "color"]
@@ -138,6 +139,8 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
         num_bad += part.num_bad + len(broken)
         left = np.array([row for row in range(len(part.names)) if row not in broken], np.int64)
         parts[split] = Scenes(part.picture, made, labels, part.names, part.groups, part.times, left)
+    if not any(map(len, parts.values())) and not bad:
+        raise DataError("Expected pictures, the annotations and lists name none that is there. Name the whole folder.")
     if not any(map(len, parts.values())):
         raise DataError(f"None of the pictures can be used; {bad[0].where}: {bad[0].reason}. Get them again.")
     if not labels:
@@ -211,7 +214,8 @@ def _of_files(source: Source) -> dict[str, Found]:
     pictures = [file for file in source.files if file.path.lower().endswith(IMAGE_SUFFIXES)]
     coco = [path for path in paths if path.lower().endswith(".json")]
     if pictures and coco:
-        return _of_coco(source, coco)
+        # beside COCO's instances there are captions and keypoints of the same pictures
+        return _of_coco(source, [path for path in coco if Path(path).name.startswith(INSTANCES)] or coco)
     xml = {path.lower().removesuffix(".xml"): path for path in paths if path.lower().endswith(".xml")}
     if not pictures or not xml:
         raise DataError(
@@ -244,7 +248,9 @@ def _listed(source: Source) -> dict[str, str]:
     for file in source.files:
         *folders, name = file.path.split("/")
         split = (
-            annotated.PARTS.get(name.removesuffix(".txt")) if "ImageSets" in folders and name.endswith(".txt") else None
+            annotated.PARTS.get(name.removesuffix(".txt"))
+            if folders[-2:] == ["ImageSets", "Main"] and name.endswith(".txt")
+            else None
         )
         if split:
             text = (source.folder / file.path).read_text(encoding="utf-8", errors="replace")

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from modelcommons.errors import DataError
-from modelcommons.formats.tables import is_file
+from modelcommons.formats.tables import is_file, read_text
 from modelcommons.workbench.fields.speech import rows as reading
 from modelcommons.workbench.fields.speech.options import SynthesisOptions
 from modelcommons.workbench.fields.speech.rows import Clips
@@ -81,7 +81,7 @@ def read_input(value: Any) -> list[Row]:
     if isinstance(value, (list, tuple)):
         return [row for one in value for row in read_input(one)]
     if isinstance(value, Path) or (isinstance(value, str) and value.lower().endswith(".txt") and is_file(value)):
-        value = _read_text(Path(value))
+        value = read_text(Path(value))
     asked = value if isinstance(value, Mapping) else {"text": value}
     text, speaker = asked.get("text"), asked.get("speaker", "")
     if not isinstance(text, str) or not any(map(str.isalnum, text)) or not isinstance(speaker, str):
@@ -89,15 +89,6 @@ def read_input(value: Any) -> list[Row]:
     if len(text) > LONGEST:
         raise DataError(f"Expected a text of at most {LONGEST:,} characters, got {len(text):,}. Hand in parts of it.")
     return [Row("input", Utterance(text, speaker))]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"Expected a text file in UTF-8 at {path}, got none that can be read ({error!s:.80})."
-        ) from None
 
 
 def number_of(speaker: str, speakers: Sequence[str]) -> int:

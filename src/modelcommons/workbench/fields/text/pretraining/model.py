@@ -174,8 +174,8 @@ def files(folder: Path, variant: str = "") -> list[str]:
 
 def max_length(config: Mapping[str, Any], folder: Path) -> int:
     """Tokens of a row that are read."""
-    known = open_length(config)
-    length = (config.get("preprocess") or {}).get("max_length", known)
-    if not isinstance(length, int) or not 0 < length <= max(known, LONGEST):
-        raise FormatError(f"{folder / CONFIG}: expected preprocess.max_length of at most {known}, got {length!r}.")
+    places = int(config.get("max_position_embeddings") or LONGEST)
+    length = (config.get("preprocess") or {}).get("max_length", open_length(config))
+    if not isinstance(length, int) or not 0 < length <= places:
+        raise FormatError(f"{folder / CONFIG}: expected preprocess.max_length of at most {places}, got {length!r}.")
     return length

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from modelcommons.errors import DataError
-from modelcommons.formats.tables import is_file
+from modelcommons.formats.tables import is_file, read_text
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.fields.text.ngrams import WORD
 from modelcommons.workbench.fields.text.pretraining import documents
@@ -194,7 +194,7 @@ def read_input(value: Any) -> list[Row]:
     if isinstance(value, (list, tuple)):
         return [row for one in value for row in read_input(one)]
     if isinstance(value, Path) or (isinstance(value, str) and value.lower().endswith(PLAIN) and is_file(value)):
-        value = Path(value).read_text(encoding="utf-8")
+        value = read_text(Path(value))
     if isinstance(value, str) and value.lstrip().startswith("{"):
         with suppress(ValueError):  # a text that begins with a brace
             value = json.loads(value)

@@ -147,7 +147,7 @@ def read_input(value: Any) -> list[Row]:
             if name is None:
                 raise DataError(f"{path.name}: expected a column called {' or '.join(SOURCE_NAMES)}, found none.")
             return [Row(id, str(text)) for id, text in zip(table.ids(), table.column(name).to_pylist(), strict=True)]
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = tables.read_text(path).splitlines()
         return [Row(f"{path.name}:{at}", line) for at, line in enumerate(lines, 1) if line.strip()]
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"Expected a text, a list of texts or a file, got {value!r:.80}.")
@@ -194,8 +194,9 @@ def _usual(table: Table, names: Sequence[str]) -> str | None:
 def _texts(table: Table, roles: Roles) -> tuple[list[str], list[tuple[str, ...]]]:
     """Sources and targets of all rows; empty where there is none."""
     if roles.languages is not None:
-        cells = [table.row(at, [roles.source])[roles.source] or {} for at in range(len(table))]
-        sources, targets = ([cell.get(name) for cell in cells] for name in roles.languages)
+        cells = [table.row(at, [roles.source])[roles.source] for at in range(len(table))]
+        by_language = [cell if isinstance(cell, Mapping) else {} for cell in cells]
+        sources, targets = ([cell.get(name) for cell in by_language] for name in roles.languages)
     else:
         sources, targets = (_cells(table, name) for name in (roles.source, roles.target))
     return [_clean(text) for text in sources], [_cleaned(cell) for cell in targets]
