@@ -162,7 +162,8 @@ DATA: dict[str, tuple[str, dict[str, str | bytes], str]] = {
     "a hub data set without a connection": (
         TEXT.replace("./data.csv", "nobody/nothing"),
         {},
-        "Expected the dataset 'nobody/nothing': it is not in the cache, and http://127.0.0.1:9 cannot be reached "
+        "Expected the dataset 'nobody/nothing': no such folder is here, it is not in the cache, and "
+        "http://127.0.0.1:9 cannot be reached "
         "(ConnectError). Connect once, or name a folder.",
     ),
     "NaN in a series": (
@@ -308,7 +309,9 @@ def test_bad_models_are_said_in_a_sentence(commons: Commons, case: str) -> None:
 
 def test_a_model_from_the_hub_without_a_connection(commons: Commons) -> None:
     lay({"recipe.yaml": MODEL.replace("./model", "nobody/nothing"), "data.csv": GOOD})
-    words = "Expected the model 'nobody/nothing': it is not in the cache, and http://127.0.0.1:9 cannot be reached"
+    words = (
+        "Expected the model 'nobody/nothing': no such folder is here, it is not in the cache, and http://127.0.0.1:9"
+    )
     assert sentence(commons("check", "recipe.yaml")).startswith(words)
     assert sentence(commons("predict", "nobody/nothing", "a text")).startswith(words)
 

@@ -289,7 +289,9 @@ def test_without_a_connection_the_cache_answers(put: Callable[..., SmallHub], mo
     offline = sources.find("ada/news")
     assert offline == online and sources.find("ada/news", online.revision) == online
     assert len(server.asked) == num_asked
-    with pytest.raises(NotFound, match=r"'ada/other': it is not in the cache, and .* cannot be reached"):
+    with pytest.raises(
+        NotFound, match=r"'ada/other': no such folder is here, it is not in the cache, and .* cannot be reached"
+    ):
         sources.find("ada/other")
     (online.folder / "train.csv").unlink()  # a cache that lost a file is no cache
     with pytest.raises(NotFound, match="it is not in the cache"):

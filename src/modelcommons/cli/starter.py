@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from modelcommons.workbench import fields
 from modelcommons.workbench.recipe import ModelChoice, Recipe
-from modelcommons.workbench.task import Disturbs, Slices, Task
+from modelcommons.workbench.task import Disturbs, Exports, Slices, Task
 
 # real data that is already there, so that the first recipe runs without a download
 FIRST_DATA = {
@@ -65,6 +65,8 @@ class _Known:
             "new": f"Known: {', '.join(task.architectures)}.",
             "columns": f"Roles: {', '.join(task.roles)}." if task.roles else "",
             "slices": f"Known: {slices}." if slices else "This task has none.",
+            "from": "" if task.open_models else "This task takes no open model.",
+            "formats": "" if isinstance(task, Exports) else "This task has no export.",
             "disturb": f"Known: {disturbances}." if disturbances else "This task has none.",
         }
         self.options = {"ModelSection": task.architectures[first], "DataSection": task.options}

@@ -156,8 +156,8 @@ def _cached(name: str, revision: str | None, kind: str, error: Exception) -> Sna
         folder = _download(name, noted["commit"], kind, noted["paths"], local=True)
     except (FileNotFoundError, LocalEntryNotFoundError):
         raise NotFound(
-            f"Expected the {kind} '{name}': it is not in the cache, and {_endpoint()} cannot be reached "
-            f"({type(error).__name__}). Connect once, or name a folder."
+            f"Expected the {kind} '{name}': no such folder is here, it is not in the cache, and {_endpoint()} cannot "
+            f"be reached ({type(error).__name__}). Connect once, or name a folder."
         ) from None
     return Snapshot(folder, noted["commit"], tuple(noted["paths"]))
 

@@ -197,7 +197,8 @@ def _of_table(source: Source, table: Table, roles: Mapping[str, str], names: Seq
             try:
                 ids[row : row + 1] = names_of(ids[row : row + 1], lambda _, row=row: picture(row), np.array([True]))  # type: ignore[misc]
             except (DataError, OSError) as error:
-                refused[row] = str(error) if isinstance(error, DataError) else "expected a picture file, got none"
+                missing = f"expected a picture file, {Path(str(getattr(error, 'filename', ''))).name} cannot be read"
+                refused[row] = str(error) if isinstance(error, DataError) else missing
     groups = [str(value) for value in table.column(roles["group"]).to_pylist()] if "group" in roles else None
     times = table.moments(roles["time"]) if "time" in roles else None
     places = [table.where(row) for row in range(len(table))]
