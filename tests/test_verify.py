@@ -517,6 +517,31 @@ def test_other_data_decide_nothing(made: Path, tmp_path: Path) -> None:
     assert verdict.outcome == "UNDECIDED" and "are not those of the receipt" in str(verdict)
 
 
+def test_a_training_picture_that_was_replaced_is_missed(tmp_path: Path) -> None:
+    """The table names it, and is the same."""
+    from PIL import Image
+
+    def picture(path: Path, brightness: int) -> None:
+        Image.fromarray(np.full((8, 8), brightness, np.uint8)).save(path)
+
+    for part, count in (("train", 8), ("validation", 4), ("test", 4)):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        for at in range(count):
+            picture(tmp_path / "data" / part / f"{at}.png", at % 2 * 200 + at)
+        lines = [f'{{"file_name": "{at}.png", "label": "{("dark", "light")[at % 2]}"}}' for at in range(count)]
+        (tmp_path / "data" / part / "metadata.jsonl").write_text("\n".join(lines))
+    sections = {
+        "task": "image-classification", "model": {"new": "linear"}, "explain": {"examples": 0},
+        "data": {"source": str(tmp_path / "data"), "license": "cc0-1.0"}, "tune": {"epochs": 1},
+    }  # fmt: skip
+    run(Recipe.model_validate(sections), tmp_path / "run")
+    assert mc.verify(tmp_path / "run", "infer").holds
+    picture(tmp_path / "data" / "train" / "3.png", 90)
+    assert mc.verify(tmp_path / "run", "score").holds, "which looks at the test only"
+    verdict = mc.verify(tmp_path / "run", "infer")
+    assert verdict.exit_code == 2 and "training rows at data are not those of the receipt" in str(verdict)
+
+
 def test_predictions_that_may_not_be_shared_decide_nothing(made: Path, tmp_path: Path) -> None:
     folder = moved(made, tmp_path)
     shutil.rmtree(folder / "predictions")

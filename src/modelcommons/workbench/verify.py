@@ -42,7 +42,7 @@ from modelcommons.workbench.recipe import Recipe, ShrinkSection, load_resolved
 from modelcommons.workbench.serve import find_folder
 from modelcommons.workbench.stages import evaluate
 from modelcommons.workbench.stages.evaluate import JUDGED
-from modelcommons.workbench.stages.prepare import prepare
+from modelcommons.workbench.stages.prepare import Prepared, prepare
 from modelcommons.workbench.stages.report.sections import interval, number, receipt_path
 from modelcommons.workbench.task import Line, Parts, Rows, Source, Task
 
@@ -275,10 +275,14 @@ class _Shipped:
             return self.task.split(reading, self.recipe.data.split, self.options).test
 
     @cached_property
-    def parts(self) -> Parts:
+    def prepared(self) -> Prepared:
         """All rows, as a run sees them: duplicates dropped, personal data masked where the recipe says so."""
         with tempfile.TemporaryDirectory() as folder:
-            return prepare(self.task, self.source, self.local, RunFolder(Path(folder)), Silent()).parts
+            return prepare(self.task, self.source, self.local, RunFolder(Path(folder)), Silent())
+
+    @property
+    def parts(self) -> Parts:
+        return self.prepared.parts
 
     @cached_property
     def baseline(self) -> Lines:
@@ -548,6 +552,15 @@ class _Climb:
             raise _Differs(f"{len(wrong):,} targets are not the data's.", wrong)
         return "rows and targets are the data's"
 
+    def _same_training(self) -> None:
+        """The training rows are those that were signed: a digest of the data has no files that its tables only name."""
+        signed = self.receipt.predicate.inputs.data.get("trainIdsSha256")
+        if signed not in (None, self.model.prepared.ids_sha256["train"]):
+            raise Undecided(
+                f"The training rows at {self.model.source.name} are not those of the receipt, though the table that "
+                "names their files is. Name the data with --data."
+            )
+
     # --- infer -------------------------------------------------------------------------------------------------------
 
     def infer(self) -> str:
@@ -555,6 +568,7 @@ class _Climb:
         if not self._has_weights:
             raise _Skipped("the weights of this seed are not shipped; level train makes them again")
         self._need_data()
+        self._same_training()
         self._floor()
         model = self.model.task.load(self.model.folder, self.variant)
         rows, lines = self.model.parts.test, self.lines

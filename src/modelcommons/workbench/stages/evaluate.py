@@ -258,7 +258,11 @@ class Ruler:
 
     def _data(self) -> dict[str, Any]:
         source = self.got.source
-        known = {"revision": source.revision, "licence": source.licence}
+        known = {
+            "revision": source.revision,
+            "licence": source.licence,
+            "trainIdsSha256": self.data.ids_sha256.get("train"),
+        }
         return {
             "name": source.name,
             "sha256": source.sha256,
