@@ -326,6 +326,8 @@ def test_predict_answers_arguments_files_and_stdin_alike(
     Path("one.txt").write_text(texts[0])
     Path("all.csv").write_text("text\n" + "\n".join(f'"{text}"' for text in texts))
     assert answers(commons("predict", model, "one.txt")) == wanted[:1]
+    Path("latin.txt").write_bytes("Füße".encode("latin-1"))
+    assert "Expected a text file in UTF-8 at latin.txt" in commons("predict", model, "latin.txt").err
     told = commons("predict", model, "two.txt")
     assert told.code == 2 and told.err.startswith("There is no file two.txt.")
     assert answers(commons("predict", model, "all.csv")) == wanted

@@ -172,7 +172,7 @@ def read_input(value: Any) -> list[Row]:
         if path.suffix.lower() in tables.SUFFIXES:
             table = tables.read([path])
             return list(_rows(table, find_roles(table, {}, labelled=False)))
-        return [Row(path.name, path.read_text(encoding="utf-8"))]
+        return [Row(path.name, tables.read_text(path))]
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"Expected a text, a list of texts or a file, got {value!r:.80}.")
     if not any(char.isspace() for char in value) and value.lower().endswith((*tables.SUFFIXES, ".txt")):

@@ -182,7 +182,7 @@ def read_input(value: Any) -> list[Row]:
     if isinstance(value, (list, tuple)):
         return [row for one in value for row in read_input(one)]
     if isinstance(value, Path) or (isinstance(value, str) and value.lower().endswith(".txt") and tables.is_file(value)):
-        value = Path(value).read_text(encoding="utf-8")
+        value = tables.read_text(Path(value))
     if isinstance(value, str):
         value = _settings(value) or {"text": value}
     try:
