@@ -52,7 +52,7 @@ def merged(network: Any, method: Literal["full", "head", "lora"]) -> Any:
     return network.merge_and_unload() if method == "lora" else network
 
 
-def open_classifier(auto: Any, folder: Path, what: str, labels: Sequence[str] | None) -> nn.Module:
+def open_model(auto: Any, folder: Path, what: str, labels: Sequence[str] | None = None) -> nn.Module:
     """A model of the transformers library, fp32; with `labels`, a new head where the old one has other classes.
 
     Args:

@@ -19,7 +19,7 @@ from modelcommons.errors import FormatError
 from modelcommons.formats.pixels import pixels
 from modelcommons.formats.preprocess import Preprocess, read_preprocess
 from modelcommons.formats.safetensors import check, refuse_pickles
-from modelcommons.workbench.engine.adapters import open_classifier
+from modelcommons.workbench.engine.adapters import open_model
 from modelcommons.workbench.engine.classification import Answer, answers
 from modelcommons.workbench.engine.processors import PROCESSOR, processor_inputs, read_processor
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES
@@ -180,7 +180,7 @@ def open_network(folder: Path, labels: Sequence[str] | None = None) -> nn.Module
     """
     from transformers import AutoModelForImageClassification
 
-    return open_classifier(AutoModelForImageClassification, folder, "image classifier", labels)
+    return open_model(AutoModelForImageClassification, folder, "image classifier", labels)
 
 
 # --- exports --------------------------------------------------------------------------------------------------------

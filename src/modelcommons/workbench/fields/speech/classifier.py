@@ -167,9 +167,9 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
     """
     from transformers import AutoModelForAudioClassification
 
-    from modelcommons.workbench.engine.adapters import open_classifier
+    from modelcommons.workbench.engine.adapters import open_model
 
-    return open_classifier(AutoModelForAudioClassification, folder, "audio classifier", names)
+    return open_model(AutoModelForAudioClassification, folder, "audio classifier", names)
 
 
 def logits_of(output: Any) -> Tensor:

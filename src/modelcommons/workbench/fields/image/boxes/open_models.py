@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelcommons.workbench.engine.adapters import open_classifier
+from modelcommons.workbench.engine.adapters import open_model
 from modelcommons.workbench.engine.processors import processor_inputs, read_processor
 from modelcommons.workbench.fields.image.boxes.answers import Proposals
 from modelcommons.workbench.fields.image.boxes.detector import Propose
@@ -28,7 +28,7 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
     """
     from transformers import AutoModelForObjectDetection
 
-    return open_classifier(AutoModelForObjectDetection, folder, "object detector", names)
+    return open_model(AutoModelForObjectDetection, folder, "object detector", names)
 
 
 def open_propose(folder: Path) -> tuple[nn.Module, Propose]:

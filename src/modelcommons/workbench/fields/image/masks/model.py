@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, labels, read_config
-from modelcommons.workbench.engine.adapters import open_classifier
+from modelcommons.workbench.engine.adapters import open_model
 from modelcommons.workbench.engine.processors import PROCESSOR, processor_inputs, read_processor
 from modelcommons.workbench.fields.image.classifier import logits_of
 from modelcommons.workbench.fields.image.masks.architectures import ARCHITECTURES, UNetOptions
@@ -218,7 +218,7 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
     """
     from transformers import AutoModelForSemanticSegmentation
 
-    return open_classifier(AutoModelForSemanticSegmentation, folder, "segmentation model", names)
+    return open_model(AutoModelForSemanticSegmentation, folder, "segmentation model", names)
 
 
 # --- exports --------------------------------------------------------------------------------------------------------

@@ -38,18 +38,9 @@ def open_writer(folder: Path) -> nn.Module:
     """
     from transformers import AutoModelForSpeechSeq2Seq
 
-    from modelcommons.workbench.engine.adapters import quiet
+    from modelcommons.workbench.engine.adapters import open_model
 
-    with quiet():
-        try:
-            network: nn.Module = AutoModelForSpeechSeq2Seq.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32"
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise FormatError(
-                f"{folder} is no recogniser that transformers can load without running code ({error!s:.200})."
-            ) from error
-    return network
+    return open_model(AutoModelForSpeechSeq2Seq, folder, "recogniser")
 
 
 class Script:

@@ -302,18 +302,9 @@ def open_network(folder: Path) -> nn.Module:
     """
     from transformers import AutoModelForCausalLM
 
-    from modelcommons.workbench.engine.adapters import quiet
+    from modelcommons.workbench.engine.adapters import open_model
 
-    with quiet():
-        try:
-            network: nn.Module = AutoModelForCausalLM.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32"
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise FormatError(
-                f"{folder} is no language model that transformers can load without running code ({error!s:.200})."
-            ) from error
-    return network
+    return open_model(AutoModelForCausalLM, folder, "language model")
 
 
 def read_tokens(folder: Path, config: Mapping[str, Any]) -> Config:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from modelcommons.errors import DataError, FormatError
 from modelcommons.workbench.engine.statistics import bootstrap_ratio
+from modelcommons.workbench.fields.text import costs
 from modelcommons.workbench.task import Json, Line, Metric, Score
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 METRICS = (
     Metric("masked_cross_entropy", "lower", 0.0, float("inf"), "nats that a masked word costs, whatever the pieces"),
@@ -100,19 +98,7 @@ WORDS = {
 
 def figures(lines: Sequence[Line], language: Literal["en", "zh"] = "en") -> list[tuple[str, str]]:
     """(title, SVG) pairs."""
-    from modelcommons.workbench.engine.drawing import ACCENT, INK, plain, svg
-
-    words, costs = WORDS[language], losses(lines)
-
-    def draw(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        axes.plot(costs, ".", color=INK, markersize=3)
-        axes.axhline(scores(lines)[0].value, color=ACCENT, linestyle="--", label=words["mean"])
-        axes.set(xlabel=words["x"], ylabel=words["y"])
-        axes.legend(frameon=False)
-        plain(axes)
-
-    return [(words["title"], svg(draw, 6.0, 2.6))]
+    return costs.figures(losses(lines), scores(lines)[0].value, WORDS[language])
 
 
 def _columns(lines: Sequence[Line]) -> tuple[np.ndarray, ...]:

@@ -56,11 +56,11 @@ def open_network(folder: Path) -> nn.Module:
     """
     from transformers import AutoModelForMaskedLM, BertForPreTraining
 
-    from modelcommons.workbench.engine.adapters import open_classifier
+    from modelcommons.workbench.engine.adapters import open_model
 
     check_weights(folder)
     kind = BertForPreTraining if NEXT in check(folder / WEIGHTS).tensors else AutoModelForMaskedLM
-    return open_classifier(kind, folder, "masked language model", None).eval()
+    return open_model(kind, folder, "masked language model").eval()
 
 
 def open_length(config: Mapping[str, Any]) -> int:

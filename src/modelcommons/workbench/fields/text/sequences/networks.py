@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelcommons.errors import FormatError
 from modelcommons.workbench.fields.text.sequences.search import Reader
 
 if TYPE_CHECKING:
@@ -140,15 +139,6 @@ def open_network(folder: Path) -> nn.Module:
     """
     from transformers import AutoModelForSeq2SeqLM
 
-    from modelcommons.workbench.engine.adapters import quiet
+    from modelcommons.workbench.engine.adapters import open_model
 
-    with quiet():
-        try:
-            network: nn.Module = AutoModelForSeq2SeqLM.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32"
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise FormatError(
-                f"{folder} is no encoder-decoder that transformers can load without running code ({error!s:.200})."
-            ) from error
-    return network
+    return open_model(AutoModelForSeq2SeqLM, folder, "encoder-decoder")
