@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from modelcommons import cli
 from modelcommons.workbench.engine import ranks
 from modelcommons.workbench.engine.progress import Silent
-from modelcommons.workbench.engine.train import train
+from modelcommons.workbench.engine.train import Mean, train
 from modelcommons.workbench.engine.training import Defaults, Training
 
 ROWS = 21
@@ -80,8 +80,12 @@ def together(count: int, work: Callable[[], None]) -> list[int]:
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def regression(folder: Path, dies_at: int = 0, **wish: Any) -> Callable[[], None]:
-    """A training that leaves the weights that did best in `folder/best-<rank>`; all die at batch `dies_at`."""
+def regression(folder: Path, dies_at: int = 0, over: str = "rows", **wish: Any) -> Callable[[], None]:
+    """A training that leaves the weights that did best in `folder/best-<rank>`; all die at batch `dies_at`.
+
+    Args:
+        over: what the loss is a mean over: rows, words (of which rows have not the same many), or answers.
+    """
 
     def work() -> None:
         ranks.join()
@@ -101,8 +105,14 @@ def regression(folder: Path, dies_at: int = 0, **wish: Any) -> Callable[[], None
                 os._exit(9)
             return x[indices], y[indices]
 
-        def loss(network: nn.Module, made: tuple[Tensor, Tensor]) -> Tensor:
-            return nn.functional.mse_loss(forward(made[0]), made[1])
+        def loss(network: nn.Module, made: tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor] | Mean:
+            if over == "rows":
+                return nn.functional.mse_loss(forward(made[0]), made[1])
+            squares = (words(made) * (forward(made[0]) - made[1]) ** 2).sum()
+            return (squares,) if over == "words" else Mean(squares, words(made).sum())
+
+        def words(made: tuple[Tensor, Tensor]) -> Tensor:
+            return (made[1].abs() * 2).round()
 
         def score(network: nn.Module) -> float:
             assert ranks.leads()
@@ -110,10 +120,12 @@ def regression(folder: Path, dies_at: int = 0, **wish: Any) -> Callable[[], None
 
         train(
             network, num_rows=ROWS, batch=batch, loss=loss, score=score, metric="mse", direction="lower", limit=0.0,
+            counts=(lambda made: float(words(made).sum()),) if over == "words" else (),
             training=Training(**{"precision": "fp32", "checkpoint_seconds": 0, **wish}),
             defaults=Defaults(epochs=4, batch_size=4, learning_rate=0.02), seed=0,
             checkpoints=folder / "checkpoints", progress=Silent(),
         )  # fmt: skip
+        folder.mkdir(exist_ok=True)
         save_file(network.state_dict(), folder / f"best-{ranks.rank()}")
 
     return work
@@ -126,12 +138,18 @@ def same(one: Path, other: Path) -> bool:
 
 def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     """Of 21 rows in fours the last batch is one row: the second process has none of it."""
-    for name in ("alone", "both"):
-        (tmp_path / name).mkdir()
-    assert together(1, regression(tmp_path / "alone")) == [0]
-    assert together(2, regression(tmp_path / "both")) == [0, 0]
-    for rank in range(2):
-        assert same(tmp_path / f"both/best-{rank}", tmp_path / "alone/best-0")
+    ways = ("rows", "words", "answers")
+
+    def work() -> None:
+        for over in ways:
+            regression(tmp_path / f"{over}-{ranks.count()}", over=over)()
+
+    assert together(1, work) == [0]
+    assert together(2, work) == [0, 0]
+    for over in ways:
+        for rank in range(2):
+            assert same(tmp_path / f"{over}-2/best-{rank}", tmp_path / f"{over}-1/best-0"), over
+    assert not same(tmp_path / "rows-1/best-0", tmp_path / "words-1/best-0")
 
 
 @pytest.mark.parametrize(("first", "second"), [(2, 1), (1, 3)])

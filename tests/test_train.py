@@ -20,7 +20,7 @@ from modelcommons.workbench.engine import device
 from modelcommons.workbench.engine import train as loop
 from modelcommons.workbench.engine.optimizers import Optimizers
 from modelcommons.workbench.engine.progress import Silent
-from modelcommons.workbench.engine.train import Plan, factor, train
+from modelcommons.workbench.engine.train import Mean, Plan, factor, train
 from modelcommons.workbench.engine.training import Defaults, Fit, Point, Training
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
@@ -67,24 +67,40 @@ class Problem:
             noise = rng.normal(size=(len(indices), WIDTH)) * self.noise  # augmentation, from the generator handed in
             return x[indices] + torch.from_numpy(noise.astype(np.float32)), y[indices]
 
-        def loss(network: nn.Module, made: tuple[Tensor, Tensor]) -> Tensor:
+        def loss(network: nn.Module, made: tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, ...] | Mean:
             self.autocast = torch.is_autocast_enabled("cpu")
-            return nn.functional.mse_loss(network(made[0]).float(), made[1])
+            if self.over == "rows":
+                return nn.functional.mse_loss(network(made[0]).float(), made[1])
+            errors = (network(made[0]) - made[1])[:, 0]
+            squares, far = (words(made) * errors**2).sum(), (frames(made) * errors.abs()).sum()
+            return (squares, far) if self.over == "words and frames" else Mean(squares, words(made).sum())
 
         def score(network: nn.Module) -> float:
             assert not network.training and torch.is_inference_mode_enabled()
             self.scored.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
             return next(self.scores) if self.scores else float(nn.functional.mse_loss(network(x), y))
 
+        parts = (lambda made: words(made).sum(), lambda made: frames(made).sum())
+        counts = parts if self.over == "words and frames" else ()
         beside = {name: wish.pop(name) for name in ("seconds", "max_steps", "average", "lengths") if name in wish}
         return train(
-            network, num_rows=ROWS, batch=batch, loss=loss, score=score, metric="mse", direction="lower", limit=0.0,
-            training=Training(**{"precision": "fp32", **wish}), defaults=DEFAULTS, seed=seed,
-            checkpoints=self.checkpoints, progress=Silent(), **beside,
+            network, num_rows=ROWS, batch=batch, loss=loss, counts=counts, score=score, metric="mse",
+            direction="lower", limit=0.0, training=Training(**{"precision": "fp32", **wish}), defaults=DEFAULTS,
+            seed=seed, checkpoints=self.checkpoints, progress=Silent(), **beside,
         )  # fmt: skip
 
     noise: float = 0.0
     autocast: bool = False
+    over: str = "rows"  # what the loss is a mean over
+
+
+def words(made: tuple[Tensor, Tensor]) -> Tensor:
+    """Of each row of a batch, from none to six."""
+    return (made[1][:, 0].abs() * 2).round().clamp(max=6)
+
+
+def frames(made: tuple[Tensor, Tensor]) -> Tensor:
+    return (made[1][:, 0] > 1).float()
 
 
 @pytest.fixture
@@ -106,13 +122,18 @@ def weights(network: nn.Module) -> list[bytes]:
 # --- one step -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_accumulated_batches_are_one_large_batch(problem: Problem, optimizer: str) -> None:
-    """42 rows: the last step of an epoch has fewer rows, and its last batch fewer still."""
+@pytest.mark.parametrize(
+    ("optimizer", "over"), [*((name, "rows") for name in OPTIMIZERS), ("sgd", "words and frames"), ("sgd", "answers")]
+)
+def test_accumulated_batches_are_one_large_batch(problem: Problem, optimizer: str, over: str) -> None:
+    """42 rows: the last step of an epoch has fewer rows, and its last batch fewer still; some rows have more words."""
+    problem.over = over
     large, small = problem.network(dropout=False), problem.network(dropout=False)
     whole = problem.train(large, batch_size=16, optimizer=optimizer)
     parts = problem.train(small, batch_size=4, accumulate=4, optimizer=optimizer)
     assert (whole.steps, whole.epochs) == (parts.steps, parts.epochs) == (12, 4.0)
+    losses = [[point.train_loss for point in fit.curve] for fit in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for one, other in zip(large.parameters(), small.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 

@@ -89,18 +89,29 @@ def mine(indices: np.ndarray) -> np.ndarray:
     return indices[rank() :: count()]
 
 
-def add_up(network: nn.Module, value: float) -> float:
-    """Gives the network in every process the sum of all processes' gradients; returns the sum of their values."""
+def total(values: list[float]) -> list[float]:
+    """The sum over all processes of each of these numbers, of which every process has as many."""
+    if count() == 1 or not values:
+        return values
+    import torch
+    from torch import distributed
+
+    added = torch.tensor(values, dtype=torch.float64)
+    with _all_there():
+        distributed.all_reduce(added)
+    return added.tolist()
+
+
+def add_up(network: nn.Module, values: list[float]) -> list[float]:
+    """Gives the network in every process the sum of all processes' gradients; returns the sums of their values."""
     if count() == 1:
-        return value
+        return values
     import torch
     from torch import distributed
 
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    used = torch.tensor([float(weight.grad is not None) for weight in weights] + [value], dtype=torch.float64)
-    with _all_there():
-        distributed.all_reduce(used)
-    touched = [weight for weight, times in zip(weights, used[:-1].tolist(), strict=True) if times]
+    sums = total([float(weight.grad is not None) for weight in weights] + values)
+    touched = [weight for weight, times in zip(weights, sums, strict=False) if times]
     for bucket in _buckets(touched):
         parts = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in bucket]
         whole = torch.cat([part.flatten() for part in parts])
@@ -109,7 +120,7 @@ def add_up(network: nn.Module, value: float) -> float:
         pieces = torch.split(whole, [weight.numel() for weight in bucket])
         for weight, piece in zip(bucket, pieces, strict=True):
             weight.grad = piece.view_as(weight)
-    return float(used[-1])
+    return sums[len(weights) :]
 
 
 @contextmanager

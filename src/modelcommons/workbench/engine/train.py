@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +31,17 @@ MEASURED = 5  # steps timed (after one that warms up) before a budget is turned 
 SCORINGS = 8  # at least so many in a training of few epochs
 PROBE = 8  # rows of the batch that memory per row is measured on
 
+
+class Mean(NamedTuple):
+    """A loss over what only the answers tell: boxes, by how well they are met. `count` below 1 is taken as 1."""
+
+    total: Tensor  # of a batch, a scalar
+    count: Tensor  # a scalar
+
+
 MakeBatch = Callable[[np.ndarray, np.random.Generator], Any]
-Loss = Callable[[nn.Module, Any], Tensor]
+Loss = Callable[[nn.Module, Any], Tensor | tuple[Tensor, ...] | Mean]
+Counts = Sequence[Callable[[Any], float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ def train(
     num_rows: int,
     batch: MakeBatch,
     loss: Loss,
+    counts: Counts = (),
     score: Callable[[nn.Module], float],
     metric: str,
     direction: Literal["higher", "lower"],
@@ -95,7 +105,10 @@ def train(
 
     Args:
         batch: makes one batch from row indices (int64); the generator, for augmentation, depends on seed and step only.
-        loss: mean loss over the rows of a batch, a scalar.
+        loss: mean loss over the rows of a batch, a scalar; or what `counts` or `Mean` say.
+        counts: for a loss that is a mean over something else than rows (tokens, masked words, frames), or a sum of such
+            means: how many of them a batch holds, one function for each part. `loss` gives as many sums, and the step
+            is taken on the sum of sums / counts of all batches and processes together.
         score: the main metric on the validation rows; called without gradients.
         limit: the best value that the metric can have.
         lengths: one per training row; turns on length bucketing.
@@ -143,9 +156,8 @@ def train(
 
             # one step
             begun = time.monotonic()
-            value = _step(
-                network, batches[epoch][first : first + plan.accumulate], batch, loss, optimizers, plan, state, layout
-            )
+            parts = batches[epoch][first : first + plan.accumulate]
+            value = _step(network, parts, batch, loss, counts, optimizers, plan, state, layout)
             taken += [time.monotonic() - begun] * (len(taken) <= MEASURED)
             if kept is not network:
                 _average(kept, network, min(average or 0.0, (1 + state.step) / (10 + state.step)))
@@ -202,24 +214,41 @@ def _step(
     parts: list[np.ndarray],
     batch: MakeBatch,
     loss: Loss,
+    counts: Counts,
     optimizers: Optimizers,
     plan: Plan,
     state: State,
     layout: torch.memory_format,
 ) -> float:
-    """Forward, backward, clip, step; returns the mean loss over all rows of the accumulated batches."""
+    """Forward, backward, clip, step; returns the loss over the accumulated batches of all processes."""
     network.train()
     me = [ranks.rank()] if ranks.rank() else []  # the first draws what it would draw alone
     torch.manual_seed(int(np.random.default_rng([plan.seed, state.step, *me]).integers(2**62)))  # repeats on resume
-    rng, rows, total = np.random.default_rng([plan.seed, state.step, 1, *me]), sum(map(len, parts)), 0.0
-    for indices in map(ranks.mine, parts):
-        if len(indices):
-            made = _to_device(batch(indices, rng), layout)
-            with _autocast(plan):
-                value = loss(network, made) * (len(indices) / rows)
-            value.backward()  # type: ignore[no-untyped-call]
-            total += float(value.detach())
-    total = ranks.add_up(network, total)
+    rng, rows = np.random.default_rng([plan.seed, state.step, 1, *me]), sum(map(len, parts))
+    mine = [indices for indices in map(ranks.mine, parts) if len(indices)]
+    made = [batch(indices, rng) for indices in mine]
+    whole = ranks.total([float(sum(map(count, made))) for count in counts])
+    alone = len(parts) == ranks.count() == 1
+    total = over = open_means = 0.0
+    for indices, each in zip(mine, made, strict=True):
+        with _autocast(plan):
+            found = loss(network, _to_device(each, layout))
+        match found:
+            case Mean():  # with others, what it is divided by is known once they all have answered
+                value = found.total / (found.count.clamp(min=1) if alone else rows)
+                if not alone:
+                    over, open_means = over + float(found.count), open_means + 1
+            case tuple():
+                value = torch.stack([part / max(1.0, all) for part, all in zip(found, whole, strict=True)]).sum()
+            case _:
+                value = found * (len(indices) / rows)
+        value.backward()  # type: ignore[no-untyped-call]
+        total += float(value.detach())
+    total, over, open_means = ranks.add_up(network, [total, over, open_means])
+    if open_means:
+        total *= rows / max(1.0, over)
+        grads = [weight.grad for weight in network.parameters() if weight.grad is not None]
+        torch._foreach_mul_(grads, rows / max(1.0, over))
     if not math.isfinite(total):
         raise DataError(
             f"The training loss became {total} at step {state.step + 1}. "

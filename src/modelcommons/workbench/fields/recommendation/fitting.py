@@ -272,9 +272,9 @@ def _fit_network(train: Questions, validation: Questions, job: Job, options: Bas
         return judge.recalls(models.network_scorer(network, chosen["longest"]), 1.0, (0.0,))[0]
 
     fit = train_network(
-        network, num_rows=len(batches), batch=batches.batch, loss=batches.loss, score=score, metric="recall@10",
-        direction="higher", limit=1.0, training=job.training, defaults=DEFAULTS[name], seed=job.seed,
-        checkpoints=job.checkpoints, progress=job.progress, lengths=batches.lengths, seconds=job.seconds,
+        network, num_rows=len(batches), batch=batches.batch, loss=batches.loss, counts=batches.counts, score=score,
+        metric="recall@10", direction="higher", limit=1.0, training=job.training, defaults=DEFAULTS[name],
+        seed=job.seed, checkpoints=job.checkpoints, progress=job.progress, lengths=batches.lengths, seconds=job.seconds,
         max_steps=job.max_steps,
     )  # fmt: skip
     network = network.cpu().eval()
@@ -297,6 +297,8 @@ def _candidates(wanted: np.ndarray, num_items: int, rng: np.random.Generator) ->
 
 class _TowerBatches:
     """One row for each training event: what its user chose before it, and the item."""
+
+    counts = ()
 
     def __init__(self, events: Events, options: Mapping[str, Any]) -> None:
         self.events, self.longest = events, int(options["longest"])
@@ -341,6 +343,8 @@ class _TowerBatches:
 class _SasrecBatches:
     """One row for each user: at every place of the history, what came next."""
 
+    counts = (lambda batch: len(batch["wanted"]),)
+
     def __init__(self, events: Events, options: Mapping[str, Any]) -> None:
         self.num_items, self.longest = len(events.items), int(options["longest"])
         self.items = [items for items in sequences(events, "validation") if len(items)]
@@ -365,11 +369,11 @@ class _SasrecBatches:
         }
 
     @staticmethod
-    def loss(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    def loss(network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor]:
         from torch.nn.functional import cross_entropy
 
         sasrec = cast(Any, network)
         history, some = batch["history"], batch["candidates"]
         states = sasrec.states(history)[history >= 0]  # (places of all rows, D), row by row as `wanted` is
         scores = states @ sasrec.items.weight[some].T + sasrec.bias[some]
-        return cross_entropy(scores.float(), batch["wanted"])
+        return (cross_entropy(scores.float(), batch["wanted"], reduction="sum"),)

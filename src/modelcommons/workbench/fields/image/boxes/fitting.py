@@ -22,6 +22,8 @@ from modelcommons.workbench.task import Job, Row
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from modelcommons.workbench.engine.train import Mean
+
 TASK_NAME = "object-detection"
 IN_MEMORY = 2**28  # bytes of decoded training pictures
 MEASURED = 200  # training pictures that mean and deviation are taken from, evenly spaced
@@ -46,8 +48,8 @@ def fit_new(train: Scenes, validation: Scenes, job: Job) -> Fit:
         rows = [row(at % len(train)) for at in indices.tolist()]
         return batched([varied(row.x, row.y, canvas, changes, rng) for row in rows], canvas)
 
-    def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        value: Tensor = network.loss(*batch)  # type: ignore[operator]
+    def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor | Mean:
+        value: Tensor | Mean = network.loss(*batch)  # type: ignore[operator]
         return value
 
     def score(network: nn.Module) -> float:

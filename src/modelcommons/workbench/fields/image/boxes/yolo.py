@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modelcommons.workbench.engine.cnn import convolution
+from modelcommons.workbench.engine.train import Mean
 from modelcommons.workbench.fields.image.boxes.geometry import complete_iou, iou
 from modelcommons.workbench.fields.image.boxes.pyramid import STRIDES, Pyramid, mixed
 
@@ -50,8 +51,8 @@ class Yolo(nn.Module):
         )
         return logits_BAK, sides_BA4
 
-    def loss(self, pixels: Tensor, wanted: Tensor, codes: Tensor, there: Tensor) -> Tensor:
-        """Of a batch, a scalar; see `detection_loss`."""
+    def loss(self, pixels: Tensor, wanted: Tensor, codes: Tensor, there: Tensor) -> Mean:
+        """Of a batch; see `detection_loss`."""
         logits, sides = self(pixels)
         height, width = pixels.shape[2:]
         return detection_loss(logits, sides, (height, width), wanted, codes, there)
@@ -133,8 +134,9 @@ def assigned(
 
 def detection_loss(
     logits: Tensor, sides: Tensor, size: tuple[int, int], wanted: Tensor, codes: Tensor, there: Tensor
-) -> Tensor:
-    """Cross-entropy with scores that say how good a box is, and 1 - complete IoU of the boxes, weighted by them.
+) -> Mean:
+    """Cross-entropy with scores that say how good a box is, and 1 - complete IoU of the boxes, weighted by them; over
+    the sum of these scores.
 
     Args:
         size: height and width of the network's pictures.
@@ -147,8 +149,7 @@ def detection_loss(
     taken = owner >= 0
     index = owner.clamp(min=0)
     targets = torch.zeros_like(logits).scatter_(2, codes.gather(1, index)[..., None], quality[..., None])
-    total = quality.sum().clamp(min=1)
     named = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
     theirs = wanted.gather(1, index[..., None].expand(-1, -1, 4))
     placed = ((1 - complete_iou(boxes, theirs)) * quality)[taken].sum()
-    return (named + GAIN * placed) / total
+    return Mean(named + GAIN * placed, quality.sum())

@@ -112,8 +112,8 @@ class Acoustic(nn.Module):
 
     # --- training ---
 
-    def losses(self, batch: tuple[Tensor, ...]) -> Tensor:
-        """What the voice learns from, one number; see `fitting.Batches`."""
+    def losses(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the voice learns from, summed over frames, characters and rows; see `fitting.Batches`."""
         labels, speakers, features, frames, prior = batch
         characters = (labels > 0).sum(1)
         energies = self.energies(labels, features, prior)
@@ -122,11 +122,11 @@ class Acoustic(nn.Module):
         x_BWL, logarithms, inside = self.encoded(labels, speakers)
         made, is_frame = self.decoded(x_BWL, durations)
         far = l1_loss(made.float(), features[:, : made.shape[1]], reduction="none").mean(2)
-        spoken = (far * is_frame).sum() / is_frame.sum()
+        spoken = (far * is_frame).sum()
         wrong = mse_loss(logarithms.float(), durations.clamp(min=1).float().log(), reduction="none")
-        timed = (wrong * inside[:, 0]).sum() / inside.sum()
+        timed = (wrong * inside[:, 0]).sum()
         aligned = forward_sum(energies, frames, characters)
-        return spoken + DURATIONS * timed + ALIGNMENT * aligned
+        return spoken, DURATIONS * timed, ALIGNMENT * aligned
 
     # --- speaking ---
 

@@ -40,7 +40,7 @@ def prior(num_frames: int, num_characters: int) -> np.ndarray:
 
 
 def forward_sum(energies: Tensor, frames: Tensor, characters: Tensor) -> Tensor:
-    """Negative log probability that the frames pass all characters in order, over the characters; mean of the rows.
+    """Negative log probability that the frames pass all characters in order, over the characters; sum of the rows.
 
     Args:
         energies: log energy of each character at each frame, float32 (B, T, L).
@@ -54,7 +54,7 @@ def forward_sum(energies: Tensor, frames: Tensor, characters: Tensor) -> Tensor:
     log_probs = filled.log_softmax(2).transpose(0, 1)  # (T, B, 1 + L)
     targets = torch.arange(1, energies.shape[2] + 1, device=energies.device).expand(len(energies), -1)
     each = ctc_loss(log_probs, targets, frames, characters, reduction="none", zero_infinity=True)
-    return (each / characters).mean()
+    return (each / characters).sum()
 
 
 def monotonic(energies: np.ndarray, frames: np.ndarray, characters: np.ndarray) -> np.ndarray:

@@ -141,16 +141,25 @@ def _train(network: Acoustic, parts: list[Batches], job: Job) -> Fit:
 
     train, validation = parts
 
-    def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return network.losses(batch)  # type: ignore[operator,no-any-return]
+
+    def frames(batch: tuple[Tensor, ...]) -> float:
+        return float(batch[3].sum())
+
+    def characters(batch: tuple[Tensor, ...]) -> float:
+        return float((batch[0] > 0).sum())
+
+    def rows(batch: tuple[Tensor, ...]) -> float:
+        return len(batch[0])
 
     def score(network: nn.Module) -> float:
         return far(network, validation)
 
     return run(
-        network, num_rows=len(train.rows), batch=train.batch, loss=loss, score=score, metric="mcd", direction="lower",
-        limit=0.0, training=job.training, defaults=defaults(len(train.rows)), seed=job.seed,
-        checkpoints=job.checkpoints, progress=job.progress, lengths=train.rows.clips.lengths.tolist(),
+        network, num_rows=len(train.rows), batch=train.batch, loss=loss, counts=(frames, characters, rows), score=score,
+        metric="mcd", direction="lower", limit=0.0, training=job.training, defaults=defaults(len(train.rows)),
+        seed=job.seed, checkpoints=job.checkpoints, progress=job.progress, lengths=train.rows.clips.lengths.tolist(),
         seconds=job.seconds, max_steps=job.max_steps, average=AVERAGE,
     )  # fmt: skip
 

@@ -134,10 +134,10 @@ def _train(
         return word_errors(network, validation, side, rate_hz)
 
     return run(
-        network, num_rows=len(train), batch=batch, loss=side.loss, score=score, metric="wer", direction="lower",
-        limit=0.0, training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints,
-        progress=job.progress, lengths=train.lengths.tolist(), seconds=job.seconds, max_steps=job.max_steps,
-        average=AVERAGE,
+        network, num_rows=len(train), batch=batch, loss=side.loss, counts=(side.count,), score=score, metric="wer",
+        direction="lower", limit=0.0, training=job.training, defaults=values, seed=job.seed,
+        checkpoints=job.checkpoints, progress=job.progress, lengths=train.lengths.tolist(), seconds=job.seconds,
+        max_steps=job.max_steps, average=AVERAGE,
     )  # fmt: skip
 
 

@@ -27,7 +27,10 @@ MASKED = 0.05  # share of a recording under one mask: a whole word that is gone 
 
 class Side(Protocol):
     def batch(self, sounds: Sequence[np.ndarray], texts: Sequence[str], rng: np.random.Generator) -> Batch: ...
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor: ...
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor]:
+        """Summed over what `count` counts."""
+
+    def count(self, batch: Batch) -> float: ...
     def heard(self, network: nn.Module, sounds: Sequence[np.ndarray]) -> list[str]:
         """What the model writes, by the quickest search."""
 
@@ -44,9 +47,12 @@ class Own:
         made = [augment.masked(each[None], rng, MASKED)[0] for each in made] if self.masks else made
         return *padded(made), *spelled(self.alphabet, texts)
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor]:
         made, lengths, *wanted = batch
-        return frames_loss(*network(made, lengths), *wanted)
+        return (frames_loss(*network(made, lengths), *wanted),)
+
+    def count(self, batch: Batch) -> float:
+        return len(batch[0])
 
     def heard(self, network: nn.Module, sounds: Sequence[np.ndarray]) -> list[str]:
         return [self.alphabet.decode(greedy(each).labels) for each in own_emissions(network, self.features)(sounds)]
@@ -67,12 +73,16 @@ class Open:
         lengths = torch.tensor([len(samples) for samples in sounds])
         return made[self.extractor.model_input_names[0]], lengths, *spelled(self.alphabet, texts)
 
-    def loss(self, network: Any, batch: Batch) -> Tensor:
+    def loss(self, network: Any, batch: Batch) -> tuple[Tensor]:
         import torch
 
         made, lengths, *wanted = batch
         logits = network(made).logits[:, :, torch.from_numpy(self.columns)]
-        return frames_loss(logits.float().log_softmax(2), network._get_feat_extract_output_lengths(lengths), *wanted)
+        frames = network._get_feat_extract_output_lengths(lengths)
+        return (frames_loss(logits.float().log_softmax(2), frames, *wanted),)
+
+    def count(self, batch: Batch) -> float:
+        return len(batch[0])
 
     def heard(self, network: nn.Module, sounds: Sequence[np.ndarray]) -> list[str]:
         emit = emissions(torch_logits(network), self.extractor, self.columns)
@@ -95,14 +105,19 @@ class Writing:
             padded[at, : len(each)] = each
         return self.script.heard(sounds), torch.from_numpy(padded)
 
-    def loss(self, network: Any, batch: Batch) -> Tensor:
+    def loss(self, network: Any, batch: Batch) -> tuple[Tensor]:
         from torch.nn.functional import cross_entropy
 
         heard, tokens = batch
         before = tokens[:, :-1].masked_fill(tokens[:, :-1] == IGNORED, self.script.end)
         logits = network(heard, decoder_input_ids=before).logits.float()  # (B, L - 1, tokens)
         wanted = tokens[:, len(self.script.start) :]
-        return cross_entropy(logits[:, -wanted.shape[1] :].flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+        logits = logits[:, -wanted.shape[1] :].flatten(0, 1)
+        return (cross_entropy(logits, wanted.flatten(), ignore_index=IGNORED, reduction="sum"),)
+
+    def count(self, batch: Batch) -> float:
+        """Tokens that are learned."""
+        return float((batch[1][:, len(self.script.start) :] != IGNORED).sum())
 
     def heard(self, network: nn.Module, sounds: Sequence[np.ndarray]) -> list[str]:
         return self.script.written(network, self.script.heard(sounds))
@@ -117,7 +132,9 @@ def spelled(alphabet: Alphabet, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 def frames_loss(log_probs: Tensor, frames: Tensor, labels: Tensor, many: Tensor) -> Tensor:
-    """Surprise at the texts over all ways of writing them (CTC); one that is longer than its frames weighs nothing."""
+    """Surprise at the texts over all ways of writing them (CTC), by character, summed over the rows; a text that is
+    longer than its frames weighs nothing."""
     from torch.nn.functional import ctc_loss
 
-    return ctc_loss(log_probs.float().transpose(0, 1), labels, frames, many, zero_infinity=True)
+    each = ctc_loss(log_probs.float().transpose(0, 1), labels, frames, many, reduction="none", zero_infinity=True)
+    return (each / many.clamp(min=1)).sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,8 +85,8 @@ def _train(network: Any, pieces: Pieces, train: Pairs, validation: Pairs, job: J
 
     fitted = run(
         trained, num_rows=len(stretches), batch=stretches.batch, loss=lambda _, batch: loss(network, batch),
-        score=score, metric="masked_cross_entropy", direction="lower", limit=0.0, training=job.training,
-        defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
+        counts=counts(asks_next(network)), score=score, metric="masked_cross_entropy", direction="lower", limit=0.0,
+        training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
         lengths=None if is_bert(network) else stretches.lengths(), seconds=job.seconds, max_steps=job.max_steps,
     )  # fmt: skip
     plain = merged(trained, job.training.method)
@@ -97,15 +97,28 @@ def _train(network: Any, pieces: Pieces, train: Pairs, validation: Pairs, job: J
     return fitted
 
 
-def loss(network: Any, batch: Batch) -> Tensor:
-    """Mean nats of the masked tokens and, where it is asked, of whether stretches follow; added up, as in the paper."""
+def loss(network: Any, batch: Batch) -> tuple[Tensor, ...]:
+    """Nats of the masked tokens and, where it is asked, of whether stretches follow; their means (`counts`) are added
+    up, as in the paper."""
     from torch.nn.functional import cross_entropy
 
     logits, next = outputs(network, batch)
-    found = cross_entropy(logits.float(), batch["wanted"])
-    if next is not None and bool((batch["next"] >= 0).any()):
-        found = found + cross_entropy(next.float(), batch["next"], ignore_index=-1)
-    return found
+    masked = cross_entropy(logits.float(), batch["wanted"], reduction="sum")
+    if next is None:
+        return (masked,)
+    return masked, cross_entropy(next.float(), batch["next"], ignore_index=-1, reduction="sum")
+
+
+def counts(ask_next: bool) -> tuple[Callable[[Batch], float], ...]:
+    """How many of each a batch has."""
+
+    def masked(batch: Batch) -> float:
+        return len(batch["wanted"])
+
+    def asked(batch: Batch) -> float:
+        return float((batch["next"] >= 0).sum())
+
+    return (masked, asked) if ask_next else (masked,)
 
 
 def cost(model: FillMask, rows: Sequence[Row]) -> float:

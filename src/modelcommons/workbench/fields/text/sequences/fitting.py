@@ -155,12 +155,17 @@ def _train(
     judged = [validation[at] for at in range(0, len(validation), max(1, math.ceil(len(validation) / JUDGED)))]
     quickly = preprocess.model_copy(update={"beam": 1})
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: Batch) -> tuple[Tensor]:
         ids, mask, before, labels = batch
         logits = logits_of(network, ids, mask, before).float()
-        return cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, label_smoothing=job.training.label_smoothing
-        )
+        nats = cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum",
+            label_smoothing=job.training.label_smoothing,
+        )  # fmt: skip
+        return (nats,)
+
+    def tokens(batch: Batch) -> float:
+        return float((batch[3] != IGNORED).sum())
 
     def score(network: nn.Module) -> float:
         answers = SequenceModel(examples.codec, reads(network), quickly).predict(judged)
@@ -169,8 +174,8 @@ def _train(
         )
 
     return run(
-        network, num_rows=len(examples), batch=examples.batch, loss=loss, score=score, metric=judge.metric,
-        direction="higher", limit=judge.limit, training=job.training, defaults=values, seed=job.seed,
-        checkpoints=job.checkpoints, progress=job.progress, lengths=examples.lengths, seconds=job.seconds,
-        max_steps=job.max_steps,
+        network, num_rows=len(examples), batch=examples.batch, loss=loss, counts=(tokens,), score=score,
+        metric=judge.metric, direction="higher", limit=judge.limit, training=job.training, defaults=values,
+        seed=job.seed, checkpoints=job.checkpoints, progress=job.progress, lengths=examples.lengths,
+        seconds=job.seconds, max_steps=job.max_steps,
     )  # fmt: skip
