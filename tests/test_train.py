@@ -16,11 +16,12 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from modelcommons.errors import BudgetReached, DataError, Stopped
-from modelcommons.workbench.engine import device
+from modelcommons.workbench.engine import device, pace, schedule
 from modelcommons.workbench.engine import train as loop
 from modelcommons.workbench.engine.optimizers import Optimizers
 from modelcommons.workbench.engine.progress import Silent
-from modelcommons.workbench.engine.train import Mean, Plan, factor, train
+from modelcommons.workbench.engine.schedule import Plan, factor
+from modelcommons.workbench.engine.train import Mean, train
 from modelcommons.workbench.engine.training import Defaults, Fit, Point, Training
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
@@ -111,8 +112,18 @@ def problem(tmp_path: Path) -> Problem:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=clock.monotonic))
+    for module in (loop, pace):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The learning rate of every step, as a share of the peak."""
+    seen: list[float] = []
+    step = Optimizers.step
+    monkeypatch.setattr(Optimizers, "step", lambda self, rate: (seen.append(rate), step(self, rate))[1])
+    return seen
 
 
 def weights(network: nn.Module) -> list[bytes]:
@@ -162,18 +173,15 @@ def plan(**changes: Any) -> Plan:
 )
 def test_the_rate_warms_up_then_decays(schedule: str, halfway: float, last: float) -> None:
     asked = plan(schedule=schedule)
-    rates = [factor(step, 100, asked) for step in range(100)]
+    rates = [factor(step, asked) for step in range(100)]
     assert rates[:10] == pytest.approx([(n + 1) / 11 for n in range(10)]) and rates[10] == 1.0
     assert rates[55] == pytest.approx(halfway) and rates[99] == pytest.approx(last, abs=1e-4)
-    assert max(rates) == 1.0 and factor(0, 100, plan(warmup=0.0)) == 1.0
+    assert max(rates) == 1.0 and factor(0, plan(warmup=0.0)) == 1.0
 
 
-def test_the_schedule_is_what_the_optimizer_gets(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[float] = []
-    step = Optimizers.step
-    monkeypatch.setattr(Optimizers, "step", lambda self, rate: (seen.append(rate), step(self, rate))[1])
+def test_the_schedule_is_what_the_optimizer_gets(problem: Problem, rates: list[float]) -> None:
     problem.train(problem.network(), warmup=0.25, schedule="linear")
-    assert seen == [factor(n, 12, plan(warmup=0.25, schedule="linear")) for n in range(12)]
+    assert rates == [factor(n, plan(warmup=0.25, schedule="linear", total=12)) for n in range(12)]
 
 
 def test_a_loss_that_explodes_is_said_with_its_step(problem: Problem) -> None:
@@ -216,11 +224,11 @@ def test_a_budget_that_steps_outgrow_still_ends_in_time(problem: Problem, clock:
     """Steps get ten times slower once they were measured."""
     problem.each = lambda number: setattr(clock, "now", clock.now + (1.0 if number < 8 else 10.0))
     fit = problem.train(problem.network(), epochs=1000, seconds=60.0)
-    assert (fit.stopped, fit.steps, fit.seconds) == ("budget", 12, 66.0)  # the step that was begun is finished
+    assert (fit.stopped, fit.steps, fit.seconds) == ("budget", 11, 56.0)
 
 
 def test_neither_a_slow_first_step_nor_many_scorings_spoil_the_budget(problem: Problem, clock: Clock) -> None:
-    """The first step takes 20 s, the others one, a scoring after each epoch of 3 steps two: 59 steps fit."""
+    """The first step takes 20 s, the others one, a scoring after each epoch of 3 steps two: 60 steps fit."""
 
     def scores() -> Iterator[float]:
         while True:
@@ -230,7 +238,47 @@ def test_neither_a_slow_first_step_nor_many_scorings_spoil_the_budget(problem: P
     problem.each = lambda number: setattr(clock, "now", clock.now + (20.0 if number == 1 else 1.0))
     problem.scores = scores()
     fit = problem.train(problem.network(), batch_size=16, epochs=1000, seconds=120.0)
-    assert (fit.stopped, fit.steps, fit.seconds) == ("budget", 59, 120.0)
+    assert (fit.stopped, fit.steps, fit.seconds) == ("budget", 60, 119.0)
+
+
+def ticking(clock: Clock, step_seconds: Callable[[int], float], scoring_seconds: float) -> dict[str, Any]:
+    """A problem whose steps and scorings take so long."""
+
+    def scores() -> Iterator[float]:
+        while True:
+            clock.now += scoring_seconds
+            yield 1 / clock.now
+
+    def tick(number: int) -> None:
+        clock.now += step_seconds(number)
+
+    return {"each": tick, "scores": scores()}
+
+
+@pytest.mark.parametrize(
+    ("slow", "steps"),
+    [(lambda number: number < 20, 142), (lambda number: number > 60, 118), (lambda number: number % 40 > 30, 137)],
+    ids=["slow at first", "slow later", "slow now and then"],
+)
+def test_a_budget_is_used_up_and_the_decay_ends_in_it_however_busy_the_machine(
+    problem: Problem, clock: Clock, rates: list[float], slow: Callable[[int], bool], steps: int
+) -> None:
+    """A slow step takes two seconds, another one, a scoring three. Judged once, 86 steps would fit the first way."""
+    problem = replace(problem, **ticking(clock, lambda number: 2.0 if slow(number) else 1.0, 3.0))
+    fit = problem.train(problem.network(), batch_size=2, epochs=1000, seconds=200.0, schedule="linear")
+    assert (fit.stopped, fit.steps) == ("budget", steps) and 195 < fit.seconds <= 200
+    assert fit.curve[-1].step == fit.steps == len(rates)
+    peak = int(np.argmax(rates))
+    assert rates[peak:] == sorted(rates[peak:], reverse=True) and rates[-1] < 0.03
+
+
+def test_the_last_steps_of_a_budget_are_scored(problem: Problem, clock: Clock) -> None:
+    """The machine all but stops between two scorings: what was learned since the last one is scored, in time."""
+    problem = replace(problem, **ticking(clock, lambda number: 1.0 if number < 40 else 15.0, 3.0))
+    fit = problem.train(network := problem.network(), batch_size=2, epochs=1000, seconds=100.0)
+    assert fit.stopped == "budget" and fit.curve[-1].step == fit.steps and fit.seconds <= 100
+    assert fit.value == fit.curve[-1].metric
+    assert weights(network) == [tensor.numpy().tobytes() for tensor in problem.scored[-1].values()]
 
 
 def test_a_budget_larger_than_needed_changes_nothing(problem: Problem, clock: Clock) -> None:
@@ -333,7 +381,7 @@ def test_less_free_memory_changes_nothing_once_it_has_begun(problem: Problem, mo
     problem.each = lambda number: signal.raise_signal(signal.SIGINT) if number == 20 else None
     with pytest.raises(Stopped):
         problem.train(problem.network())
-    monkeypatch.setattr(loop, "free_memory", lambda: 4096)
+    monkeypatch.setattr(schedule, "free_memory", lambda: 4096)
     assert problem.train(again := problem.network()).settings["batch_size"] == 16
     assert weights(again) == weights(whole)
 

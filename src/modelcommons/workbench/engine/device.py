@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 Precision = Literal["fp32", "bf16"]
 
@@ -47,3 +49,12 @@ def free_memory() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 4 * 2**30
+
+
+def to_device(made: Any, layout: torch.memory_format) -> Any:
+    """Every tensor of a batch there; pictures (four dimensions) in this layout."""
+    if isinstance(made, Tensor):
+        return made.to(device(), memory_format=layout) if made.ndim == 4 else made.to(device())
+    if isinstance(made, Mapping):
+        return {key: to_device(value, layout) for key, value in made.items()}
+    return type(made)(to_device(value, layout) for value in made) if isinstance(made, (tuple, list)) else made

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,61 +20,25 @@ from torch import Tensor, nn
 from modelcommons.errors import DataError, Stopped, UsageError
 from modelcommons.workbench.engine import checkpoint, curve, ranks
 from modelcommons.workbench.engine.batches import epoch_batches
-from modelcommons.workbench.engine.device import device, free_memory, precision
+from modelcommons.workbench.engine.device import device, to_device
 from modelcommons.workbench.engine.optimizers import Optimizers
+from modelcommons.workbench.engine.pace import SCORINGS as SCORINGS
+from modelcommons.workbench.engine.pace import Pace, State
 from modelcommons.workbench.engine.progress import Progress
+from modelcommons.workbench.engine.schedule import Plan, factor, planned
 from modelcommons.workbench.engine.training import Defaults, Fit, Point, Training
-
-MEASURED = 5  # steps timed (after one that warms up) before a budget is turned into a number of steps
-SCORINGS = 8  # at least so many in a training of few epochs
-PROBE = 8  # rows of the batch that memory per row is measured on
 
 
 class Mean(NamedTuple):
-    """A loss over what only the answers tell: boxes, by how well they are met. `count` below 1 is taken as 1."""
+    """A loss over what only the answers tell: boxes, by how well they are met. `over` below 1 is taken as 1."""
 
     total: Tensor  # of a batch, a scalar
-    count: Tensor  # a scalar
+    over: Tensor  # what it is divided by, a scalar
 
 
 MakeBatch = Callable[[np.ndarray, np.random.Generator], Any]
 Loss = Callable[[nn.Module, Any], Tensor | tuple[Tensor, ...] | Mean]
 Counts = Sequence[Callable[[Any], float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Every `auto` resolved; a checkpoint of another plan is not continued."""
-
-    batch_size: int
-    accumulate: int
-    epochs: float
-    steps_per_epoch: int
-    total: int  # steps of the whole schedule
-    optimizer: Literal["adamw", "sgd", "muon"]
-    learning_rate: float
-    weight_decay: float
-    warmup: float
-    schedule: Literal["cosine", "linear", "constant"]
-    clip: float
-    precision: Literal["fp32", "bf16"]
-    patience: int
-    seed: int
-
-
-@dataclass(slots=True)
-class State:
-    """Where training is; all of it is in a checkpoint."""
-
-    step: int = 0
-    total: int = 0  # the plan's, or fewer once a budget was measured
-    measured: bool = False  # whether the budget was turned into steps
-    seconds: float = 0.0
-    best: float | None = None
-    stale: int = 0  # scorings since the best
-    loss_sum: float = 0.0  # since the last scoring
-    loss_steps: int = 0
-    curve: list[Point] = field(default_factory=list)
 
 
 def train(
@@ -125,70 +87,55 @@ def train(
     layout = torch.channels_last if defaults.channels_last else torch.contiguous_format
     network.to(machine).to(memory_format=layout)  # type: ignore[call-overload]
     found = checkpoint.newest(checkpoints)
-    plan = _plan(network, num_rows, batch, loss, training, defaults, seed, layout, found)
+    plan = planned(network, num_rows, batch, loss, training, defaults, seed, layout, found)
     plan = Plan(**ranks.shared(asdict(plan)))  # memory and processors of the first decide for all
     optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
     kept = copy.deepcopy(network).eval() if average else network  # what is scored and kept
-    best: dict[str, Tensor] = {}
     state, best = _resume(found, plan, network, kept, optimizers, seconds)
     _see_the_same(state, checkpoints)
-    goal = min(state.total, max_steps or state.total)
-    saved = time.monotonic()
-    started = saved - state.seconds
+    pace = Pace(state, plan, seconds)
     stopped: Literal["done", "budget", "patience"] = "done"
-    taken: list[float] = []  # seconds of the first steps of this process
+    saved = time.monotonic()
+
+    def goal() -> int:
+        return min(state.total, max_steps or state.total)
 
     def save() -> None:
-        state.seconds = time.monotonic() - started
+        state.seconds = pace.spent
         if ranks.leads():
             checkpoint.write(checkpoints, state.step, _tensors(network, kept, best, optimizers), _json(plan, state))
 
-    def scored() -> float:
-        return float(ranks.shared(_score(kept, score, plan) if ranks.leads() else None))
-
     with _ctrl_c() as pressed:
         batches: dict[int, list[np.ndarray]] = {}
-        while state.step < goal:
+        while state.step < goal():
             epoch = state.step // plan.steps_per_epoch
             if epoch not in batches:
                 batches = {epoch: epoch_batches(num_rows, plan.batch_size, seed, epoch, lengths)}
             first = state.step % plan.steps_per_epoch * plan.accumulate
 
             # one step
-            begun = time.monotonic()
-            parts = batches[epoch][first : first + plan.accumulate]
-            value = _step(network, parts, batch, loss, counts, optimizers, plan, state, layout)
-            taken += [time.monotonic() - begun] * (len(taken) <= MEASURED)
+            parts, rate = batches[epoch][first : first + plan.accumulate], factor(pace.place, plan)
+            value = _step(network, parts, batch, loss, counts, optimizers, rate, plan, state, layout)
             if kept is not network:
                 _average(kept, network, min(average or 0.0, (1 + state.step) / (10 + state.step)))
-            state.step += 1
             state.loss_sum, state.loss_steps = state.loss_sum + value, state.loss_steps + 1
-            spent = time.monotonic() - started
-            _show(progress, plan, state, goal, spent, seconds)
+            pace.stepped()
+            _show(progress, plan, state, goal(), pace)
+            ends, stop = ranks.shared([pace.ends(), pressed()])  # the first process decides for all
 
-            # once: turn the budget into a number of steps, so that the learning rate decays inside it
-            if seconds is not None and not state.measured and len(taken) > MEASURED and ranks.leads():
-                left, each = seconds - spent, sum(taken[1:]) / MEASURED
-                goal = _afford(state, plan, goal, left, each, lambda: _score(kept, score, plan))
-            out_of_budget = seconds is not None and spent >= seconds
-            signs = [goal, state.total, state.measured, out_of_budget, pressed()]
-            goal, state.total, state.measured, out_of_budget, stop = ranks.shared(signs)
-
-            # once in a while: score the validation rows, keep the best weights
-            every = max(1, min(plan.steps_per_epoch, math.ceil(state.total / SCORINGS)))
-            due = state.step % every == 0 or state.step == goal or (out_of_budget and not best)
-            if due and _better(state, scored(), plan, direction, time.monotonic() - started):
+            # once in a while, and at the end: score the validation rows, keep the best weights
+            if (ends or state.step == goal() or pace.due()) and _scored(kept, score, state, plan, direction, pace):
                 best = {name: tensor.detach().clone() for name, tensor in kept.state_dict().items()}
             if plan.patience and state.stale >= plan.patience:
                 stopped = "patience"
                 break
-            if out_of_budget and state.step < goal:
+            if ends and state.step < goal():
                 stopped = "budget"
                 break
             if stop:
                 save()
                 raise Stopped(f"Stopped at step {state.step}; nothing is lost. Run the same command again to go on.")
-            if time.monotonic() - saved >= training.checkpoint_seconds and state.step < goal:
+            if time.monotonic() - saved >= training.checkpoint_seconds and state.step < goal():
                 save()
                 saved = time.monotonic()
 
@@ -199,7 +146,7 @@ def train(
         )
     network.load_state_dict(best)
     network.eval()
-    state.seconds = time.monotonic() - started
+    state.seconds = pace.spent
     if state.total < plan.total and stopped == "done":
         stopped = "budget"
     more = curve.more(state.curve, metric, direction, limit)
@@ -216,6 +163,7 @@ def _step(
     loss: Loss,
     counts: Counts,
     optimizers: Optimizers,
+    rate: float,
     plan: Plan,
     state: State,
     layout: torch.memory_format,
@@ -232,12 +180,12 @@ def _step(
     total = over = open_means = 0.0
     for indices, each in zip(mine, made, strict=True):
         with _autocast(plan):
-            found = loss(network, _to_device(each, layout))
+            found = loss(network, to_device(each, layout))
         match found:
             case Mean():  # with others, what it is divided by is known once they all have answered
-                value = found.total / (found.count.clamp(min=1) if alone else rows)
+                value = found.total / (found.over.clamp(min=1) if alone else rows)
                 if not alone:
-                    over, open_means = over + float(found.count), open_means + 1
+                    over, open_means = over + float(found.over), open_means + 1
             case tuple():
                 value = torch.stack([part / max(1.0, all) for part, all in zip(found, whole, strict=True)]).sum()
             case _:
@@ -256,43 +204,37 @@ def _step(
         )
     if plan.clip:
         nn.utils.clip_grad_norm_(network.parameters(), plan.clip)
-    optimizers.step(factor(state.step, state.total, plan))
+    optimizers.step(rate)
     optimizers.zero_grad()
     return total
 
 
-def factor(step: int, total: int, plan: Plan) -> float:
-    """Learning rate at `step` as a share of the peak: linear warm-up, then the schedule's decay to 0."""
-    warm = round(plan.warmup * total)
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    rest = (step - warm) / max(1, total - warm)
-    match plan.schedule:
-        case "cosine":
-            return 0.5 * (1 + math.cos(math.pi * rest))
-        case "linear":
-            return 1 - rest
-        case "constant":
-            return 1.0
-
-
-def _better(state: State, value: float, plan: Plan, direction: Literal["higher", "lower"], seconds: float) -> bool:
-    """Adds a point to the curve; whether it is the best so far."""
+def _scored(
+    kept: nn.Module,
+    score: Callable[[nn.Module], float],
+    state: State,
+    plan: Plan,
+    direction: Literal["higher", "lower"],
+    pace: Pace,
+) -> bool:
+    """The first process scores and judges what the budget pays for; whether the score is the best so far."""
+    begun, value = pace.spent, 0.0
+    if ranks.leads():
+        kept.eval()
+        with torch.inference_mode(), _autocast(plan):
+            value = float(score(kept))
+        pace.judge(pace.spent - begun)
+    told = [value, state.total, state.place, state.judged, state.measured]
+    value, state.total, state.place, state.judged, state.measured = ranks.shared(told)
     mean_loss = state.loss_sum / max(1, state.loss_steps)
     state.loss_sum, state.loss_steps = 0.0, 0
-    state.curve.append(Point(state.step, state.step / plan.steps_per_epoch, seconds, mean_loss, value))
+    state.curve.append(Point(state.step, state.step / plan.steps_per_epoch, pace.spent, mean_loss, value))
     sign = 1 if direction == "higher" else -1
     if math.isfinite(value) and (state.best is None or sign * value > sign * state.best):
         state.best, state.stale = value, 0
         return True
     state.stale += 1
     return False
-
-
-def _score(kept: nn.Module, score: Callable[[nn.Module], float], plan: Plan) -> float:
-    kept.eval()
-    with torch.inference_mode(), _autocast(plan):
-        return float(score(kept))
 
 
 def _see_the_same(state: State, checkpoints: Path) -> None:
@@ -314,37 +256,15 @@ def _average(kept: nn.Module, network: nn.Module, decay: float) -> None:
             mine.copy_(theirs)
 
 
-def _afford(state: State, plan: Plan, goal: int, left: float, step_seconds: float, score: Callable[[], float]) -> int:
-    """Steps that the seconds left pay for, with one scoring now; never more than were asked for.
-
-    There are `SCORINGS` to come, or one for each epoch, and one at the end, where those are more.
-    """
-    begun = time.monotonic()
-    score()
-    scoring = time.monotonic() - begun
-    few = (left - scoring * (1 + SCORINGS)) / step_seconds
-    many = (left - 2 * scoring) / (step_seconds + scoring / plan.steps_per_epoch)
-    state.measured = True
-    state.total = max(state.step + 1, min(state.total, state.step + int(min(few, many))))
-    return min(goal, state.total)
-
-
 def _autocast(plan: Plan) -> torch.autocast:
     return torch.autocast(device().type, torch.bfloat16, enabled=plan.precision == "bf16")
 
 
-def _to_device(made: Any, layout: torch.memory_format) -> Any:
-    if isinstance(made, Tensor):
-        return made.to(device(), memory_format=layout) if made.ndim == 4 else made.to(device())
-    if isinstance(made, Mapping):
-        return {key: _to_device(value, layout) for key, value in made.items()}
-    return type(made)(_to_device(value, layout) for value in made) if isinstance(made, (tuple, list)) else made
-
-
-def _show(progress: Progress, plan: Plan, state: State, goal: int, spent: float, seconds: float | None) -> None:
+def _show(progress: Progress, plan: Plan, state: State, goal: int, pace: Pace) -> None:
+    spent = pace.spent
     rate = state.step * plan.batch_size * plan.accumulate / max(spent, 1e-9)
     left = spent / state.step * (goal - state.step)
-    budget = "" if seconds is None else f" · {spent / 60:.1f} of {seconds / 60:.1f} min"
+    budget = "" if pace.budget is None else f" · {spent / 60:.1f} of {pace.budget / 60:.1f} min"
     value = "" if state.best is None else f" · best {state.best:.4g}"
     progress.step("tune", state.step, goal, f"{rate:,.0f} rows/s · {left:.0f} s left{budget}{value}")
 
@@ -374,69 +294,6 @@ def _ctrl_c() -> Iterator[Callable[[], bool]]:
 # --- the plan, and going on -----------------------------------------------------------------------------------------
 
 
-def _plan(
-    network: nn.Module,
-    num_rows: int,
-    batch: MakeBatch,
-    loss: Loss,
-    training: Training,
-    defaults: Defaults,
-    seed: int,
-    layout: torch.memory_format,
-    found: checkpoint.Checkpoint | None,
-) -> Plan:
-    """Every `auto` of the recipe as a number; the batch size, which depends on free memory, as it was when begun."""
-
-    def pick(wish: Any, default: Any) -> Any:
-        return default if wish == "auto" else wish
-
-    asked = training.batch_size
-    if asked != "auto":
-        most = asked
-    elif found is not None:
-        most = int(found.state["batch_size"])
-    else:
-        most = min(defaults.batch_size, _fits(network, num_rows, batch, loss, layout))
-    size = min(most, num_rows)
-    epochs = pick(training.epochs, defaults.epochs)
-    per_epoch = math.ceil(math.ceil(num_rows / size) / training.accumulate)
-    return Plan(
-        batch_size=size,
-        accumulate=training.accumulate,
-        epochs=float(epochs),
-        steps_per_epoch=per_epoch,
-        total=max(1, math.ceil(epochs * per_epoch)),
-        optimizer=pick(training.optimizer, defaults.optimizer),
-        learning_rate=float(pick(training.learning_rate, defaults.learning_rate)),
-        weight_decay=float(pick(training.weight_decay, defaults.weight_decay)),
-        warmup=training.warmup,
-        schedule=training.schedule,
-        clip=training.clip,
-        precision=precision(training.precision),
-        patience=training.patience,
-        seed=seed,
-    )
-
-
-def _fits(network: nn.Module, num_rows: int, batch: MakeBatch, loss: Loss, layout: torch.memory_format) -> int:
-    """How many rows' activations fit into half of the free memory, as a power of two; measured on a few rows."""
-    seen: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        return tensor
-
-    weights = {weight.data_ptr() for weight in network.parameters()}
-    rows = np.arange(min(PROBE, num_rows))
-    before = {name: tensor.clone() for name, tensor in network.named_buffers()}  # batch norm counts what it sees
-    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss(network, _to_device(batch(rows, np.random.default_rng(0)), layout))
-    for name, tensor in network.named_buffers():
-        tensor.data.copy_(before[name])
-    per_row = sum(size for pointer, size in seen.items() if pointer not in weights) / len(rows)
-    return int(2 ** max(0, math.floor(math.log2(max(1.0, free_memory() / 2 / max(per_row, 1.0))))))
-
-
 def _resume(
     found: checkpoint.Checkpoint | None,
     plan: Plan,
@@ -446,7 +303,7 @@ def _resume(
     seconds: float | None,
 ) -> tuple[State, dict[str, Tensor]]:
     """The state to go on from: the newest good checkpoint of this plan, else the beginning."""
-    if found is None or found.state["plan"] != _digest(plan):
+    if found is None or found.state["plan"] != plan.digest():
         return State(total=plan.total), {}
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "kept": {}, "best": {}, "optimizer": {}}
     for name, tensor in found.tensors.items():
@@ -471,11 +328,7 @@ def _tensors(network: nn.Module, kept: nn.Module, best: dict[str, Tensor], optim
 
 
 def _json(plan: Plan, state: State) -> dict[str, Any]:
-    return {"plan": _digest(plan), "batch_size": plan.batch_size, "state": asdict(state)}
-
-
-def _digest(plan: Plan) -> str:
-    return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()
+    return {"plan": plan.digest(), "batch_size": plan.batch_size, "state": asdict(state)}
 
 
 def _fit(
