@@ -80,7 +80,9 @@ def together(count: int, work: Callable[[], None]) -> list[int]:
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def regression(folder: Path, dies_at: int = 0, over: str = "rows", **wish: Any) -> Callable[[], None]:
+def regression(
+    folder: Path, dies_at: int = 0, over: str = "rows", average: float | None = None, **wish: Any
+) -> Callable[[], None]:
     """A training that leaves the weights that did best in `folder/best-<rank>`; all die at batch `dies_at`.
 
     Args:
@@ -90,10 +92,7 @@ def regression(folder: Path, dies_at: int = 0, over: str = "rows", **wish: Any) 
     def work() -> None:
         ranks.join()
         torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
-        unused = nn.Linear(3, 3)  # has no gradient anywhere, and must not decay
-        network.register_module("unused", unused)
-        forward = nn.Sequential(*list(network)[:5])
+        network = Layers([nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 1), nn.Linear(3, 3)])
         x = torch.from_numpy(np.random.default_rng(1).normal(size=(ROWS, 6)).astype(np.float32))
         y = x.sum(1, keepdim=True)
         seen = 0
@@ -103,32 +102,45 @@ def regression(folder: Path, dies_at: int = 0, over: str = "rows", **wish: Any) 
             seen += 1
             if seen == dies_at:
                 os._exit(9)
+            assert hasattr(network[0].weight, "device_mesh") == (wish.get("shard", False) and ranks.count() > 1)
             return x[indices], y[indices]
 
-        def loss(network: nn.Module, made: tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor] | Mean:
+        def loss(network: Layers, made: tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor] | Mean:
             if over == "rows":
-                return nn.functional.mse_loss(forward(made[0]), made[1])
-            squares = (words(made) * (forward(made[0]) - made[1]) ** 2).sum()
+                return nn.functional.mse_loss(network.answers(made[0]), made[1])
+            squares = (words(made) * (network.answers(made[0]) - made[1]) ** 2).sum()
             return (squares,) if over == "words" else Mean(squares, words(made).sum())
 
         def words(made: tuple[Tensor, Tensor]) -> Tensor:
             return (made[1].abs() * 2).round()
 
-        def score(network: nn.Module) -> float:
-            assert ranks.leads()
-            return float(nn.functional.mse_loss(forward(x), y))
+        def score(network: Layers) -> float:
+            assert ranks.leads() or wish.get("shard")
+            return float(nn.functional.mse_loss(network.answers(x), y))
 
         train(
             network, num_rows=ROWS, batch=batch, loss=loss, score=score, metric="mse", direction="lower", limit=0.0,
             counts=(lambda made: float(words(made).sum()),) if over == "words" else (),
             training=Training(**{"precision": "fp32", "checkpoint_seconds": 0, **wish}),
             defaults=Defaults(epochs=4, batch_size=4, learning_rate=0.02), seed=0,
-            checkpoints=folder / "checkpoints", progress=Silent(),
+            checkpoints=folder / "checkpoints", progress=Silent(), average=average,
         )  # fmt: skip
+        assert type(network[0]) is nn.Linear and type(network[0].weight) is nn.Parameter
         folder.mkdir(exist_ok=True)
         save_file(network.state_dict(), folder / f"best-{ranks.rank()}")
 
     return work
+
+
+class Layers(nn.ModuleList):
+    """Linear layers, of which the last is never used: it has no gradient anywhere, and must not decay."""
+
+    _no_split_modules = ("Linear",)
+
+    def answers(self, x: Tensor) -> Tensor:
+        for layer in self[:-2]:
+            x = layer(x).relu()
+        return self[-2](x)
 
 
 def same(one: Path, other: Path) -> bool:
@@ -138,27 +150,32 @@ def same(one: Path, other: Path) -> bool:
 
 def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     """Of 21 rows in fours the last batch is one row: the second process has none of it."""
-    ways = ("rows", "words", "answers")
+    ways: dict[str, dict[str, Any]] = {
+        "rows": {}, "words": {"over": "words"}, "answers": {"over": "answers"},
+        "shards": {"shard": True, "average": 0.5},
+        "shards of muon": {"shard": True, "over": "answers", "optimizer": "muon", "accumulate": 2},
+    }  # fmt: skip
 
     def work() -> None:
-        for over in ways:
-            regression(tmp_path / f"{over}-{ranks.count()}", over=over)()
+        for name, wish in ways.items():
+            regression(tmp_path / f"{name}-{ranks.count()}", **wish)()
 
     assert together(1, work) == [0]
     assert together(2, work) == [0, 0]
-    for over in ways:
+    for name in ways:
         for rank in range(2):
-            assert same(tmp_path / f"{over}-2/best-{rank}", tmp_path / f"{over}-1/best-0"), over
+            assert same(tmp_path / f"{name}-2/best-{rank}", tmp_path / f"{name}-1/best-0"), name
     assert not same(tmp_path / "rows-1/best-0", tmp_path / "words-1/best-0")
 
 
-@pytest.mark.parametrize(("first", "second"), [(2, 1), (1, 3)])
-def test_it_goes_on_in_another_number_of_processes(tmp_path: Path, first: int, second: int) -> None:
+@pytest.mark.parametrize(("first", "second", "shard"), [(2, 1, True), (1, 3, False), (1, 3, True)])
+def test_it_goes_on_in_another_number_of_processes(tmp_path: Path, first: int, second: int, shard: bool) -> None:
     for name in ("alone", "killed"):
         (tmp_path / name).mkdir()
-    assert together(1, regression(tmp_path / "alone")) == [0]
-    assert 9 in together(first, regression(tmp_path / "killed", dies_at=9))
-    assert together(second, regression(tmp_path / "killed", dies_at=20)) == [0] * second  # fewer batches are left
+    wish: dict[str, Any] = {"shard": shard, "average": 0.5 if shard else None}
+    assert together(1, regression(tmp_path / "alone", **wish)) == [0]
+    assert 9 in together(first, regression(tmp_path / "killed", dies_at=9, **wish))
+    assert together(second, regression(tmp_path / "killed", dies_at=20, **wish)) == [0] * second  # fewer are left
     assert same(tmp_path / "killed/best-0", tmp_path / "alone/best-0")
 
 

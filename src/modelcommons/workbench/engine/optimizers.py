@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from modelcommons.workbench.engine.shards import laid_out, whole
+
 
 class Muon(Optimizer):
     """Momentum whose step is made orthogonal: every direction of a weight matrix learns at the same pace.
@@ -32,9 +34,13 @@ class Muon(Optimizer):
                 average = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
                 step = weight.grad.lerp(average, group["momentum"])  # Nesterov
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-                direction = orthogonal(step.reshape(len(step), -1)).reshape(weight.shape)
+                matrix = whole(step)  # of weights that lie in pieces: gathered, each process reckons all of it
+                direction = orthogonal(matrix.reshape(len(matrix), -1)).reshape(weight.shape)
                 rows, columns = len(weight), weight.numel() // len(weight)
-                weight.add_(direction, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+                weight.add_(
+                    laid_out(weight, direction) if matrix is not step else direction,
+                    alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5,
+                )
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -104,7 +110,7 @@ class Optimizers:
                     if mine:
                         part.state[weight] = {
                             # fused AdamW walks all tensors in the order of memory: they must lie as the weight lies
-                            key: value.clone() if key == "step" else torch.empty_like(weight).copy_(value)
+                            key: value.clone() if key == "step" else laid_out(weight, value)
                             for key, value in mine.items()
                         }
 

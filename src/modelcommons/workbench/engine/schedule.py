@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modelcommons.workbench.engine import checkpoint
+from modelcommons.workbench.engine import checkpoint, ranks
 from modelcommons.workbench.engine.device import free_memory, precision, to_device
 from modelcommons.workbench.engine.training import Defaults, Training
 
@@ -82,7 +82,9 @@ def planned(
     elif found is not None:
         most = int(found.state["batch_size"])
     else:
-        most = min(defaults.batch_size, _fits(network, num_rows, batch, loss, layout))
+        most = defaults.batch_size
+        if not (training.shard and ranks.count() > 1):  # no device holds such a network to measure it
+            most = min(most, _fits(network, num_rows, batch, loss, layout))
     size = min(most, num_rows)
     epochs = pick(training.epochs, defaults.epochs)
     per_epoch = math.ceil(math.ceil(num_rows / size) / training.accumulate)

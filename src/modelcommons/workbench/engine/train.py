@@ -26,6 +26,7 @@ from modelcommons.workbench.engine.pace import SCORINGS as SCORINGS
 from modelcommons.workbench.engine.pace import Pace, State
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.engine.schedule import Plan, factor, planned
+from modelcommons.workbench.engine.shards import Divided, laid_out, whole
 from modelcommons.workbench.engine.training import Defaults, Fit, Point, Training
 
 
@@ -39,6 +40,7 @@ class Mean(NamedTuple):
 MakeBatch = Callable[[np.ndarray, np.random.Generator], Any]
 Loss = Callable[[nn.Module, Any], Tensor | tuple[Tensor, ...] | Mean]
 Counts = Sequence[Callable[[Any], float]]
+Run = Callable[..., Any]  # calls the first argument with the others, the network's weights being at hand
 
 
 def train(
@@ -83,16 +85,23 @@ def train(
         DataError: the loss became infinite or NaN, or no score was a finite number.
         Stopped: Ctrl-C; a checkpoint was written.
     """
-    machine = device()
+    divided = training.shard and ranks.count() > 1
     layout = torch.channels_last if defaults.channels_last else torch.contiguous_format
-    network.to(machine).to(memory_format=layout)  # type: ignore[call-overload]
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    if not divided:
+        network.to(device())
     found = checkpoint.newest(checkpoints)
     plan = planned(network, num_rows, batch, loss, training, defaults, seed, layout, found)
     plan = Plan(**ranks.shared(asdict(plan)))  # memory and processors of the first decide for all
-    optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
     kept = copy.deepcopy(network).eval() if average else network  # what is scored and kept
-    state, best = _resume(found, plan, network, kept, optimizers, seconds)
+    state, tensors = _resume(found, plan, seconds)
     _see_the_same(state, checkpoints)
+    _load(network, kept, tensors)
+    run: Run = Divided(network) if divided else _call
+    score_run: Run = Divided(kept) if divided and kept is not network else run
+    optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
+    optimizers.load(tensors["optimizer"])
+    best = {name: laid_out(kept.state_dict()[name], tensor) for name, tensor in tensors["best"].items()}
     pace = Pace(state, plan, seconds)
     stopped: Literal["done", "budget", "patience"] = "done"
     saved = time.monotonic()
@@ -102,8 +111,9 @@ def train(
 
     def save() -> None:
         state.seconds = pace.spent
+        whole_tensors = _tensors(network, kept, best, optimizers)
         if ranks.leads():
-            checkpoint.write(checkpoints, state.step, _tensors(network, kept, best, optimizers), _json(plan, state))
+            checkpoint.write(checkpoints, state.step, whole_tensors, _json(plan, state))
 
     with _ctrl_c() as pressed:
         batches: dict[int, list[np.ndarray]] = {}
@@ -115,16 +125,18 @@ def train(
 
             # one step
             parts, rate = batches[epoch][first : first + plan.accumulate], factor(pace.place, plan)
-            value = _step(network, parts, batch, loss, counts, optimizers, rate, plan, state, layout)
+            value = _step(network, run, parts, batch, loss, counts, optimizers, rate, plan, state, layout)
             if kept is not network:
                 _average(kept, network, min(average or 0.0, (1 + state.step) / (10 + state.step)))
             state.loss_sum, state.loss_steps = state.loss_sum + value, state.loss_steps + 1
             pace.stepped()
             _show(progress, plan, state, goal(), pace)
-            ends, stop = ranks.shared([pace.ends(), pressed()])  # the first process decides for all
+            late = time.monotonic() - saved >= training.checkpoint_seconds
+            ends, stop, late = ranks.shared([pace.ends(), pressed(), late])  # the first process decides for all
 
             # once in a while, and at the end: score the validation rows, keep the best weights
-            if (ends or state.step == goal() or pace.due()) and _scored(kept, score, state, plan, direction, pace):
+            due = ends or state.step == goal() or pace.due()
+            if due and _scored(kept, score_run, score, state, plan, direction, pace):
                 best = {name: tensor.detach().clone() for name, tensor in kept.state_dict().items()}
             if plan.patience and state.stale >= plan.patience:
                 stopped = "patience"
@@ -135,7 +147,7 @@ def train(
             if stop:
                 save()
                 raise Stopped(f"Stopped at step {state.step}; nothing is lost. Run the same command again to go on.")
-            if time.monotonic() - saved >= training.checkpoint_seconds and state.step < goal():
+            if late and state.step < goal():
                 save()
                 saved = time.monotonic()
 
@@ -145,6 +157,8 @@ def train(
             "Lower `tune.learning_rate`, or look for extreme values in the data."
         )
     network.load_state_dict(best)
+    if isinstance(run, Divided):
+        run.undo()
     network.eval()
     state.seconds = pace.spent
     if state.total < plan.total and stopped == "done":
@@ -156,8 +170,13 @@ def train(
 # --- paragraphs of the loop -----------------------------------------------------------------------------------------
 
 
+def _call(work: Callable[..., Any], *arguments: Any) -> Any:
+    return work(*arguments)
+
+
 def _step(
     network: nn.Module,
+    run: Run,
     parts: list[np.ndarray],
     batch: MakeBatch,
     loss: Loss,
@@ -173,26 +192,32 @@ def _step(
     me = [ranks.rank()] if ranks.rank() else []  # the first draws what it would draw alone
     torch.manual_seed(int(np.random.default_rng([plan.seed, state.step, *me]).integers(2**62)))  # repeats on resume
     rng, rows = np.random.default_rng([plan.seed, state.step, 1, *me]), sum(map(len, parts))
-    mine = [indices for indices in map(ranks.mine, parts) if len(indices)]
-    made = [batch(indices, rng) for indices in mine]
-    whole = ranks.total([float(sum(map(count, made))) for count in counts])
+    divided, taken = isinstance(run, Divided), []
+    for part in parts:
+        if len(mine := ranks.mine(part)):
+            taken.append((batch(mine, rng), len(mine)))
+        elif divided:  # all run every batch together: who has no row of it runs one that does not count
+            taken.append((batch(part[:1], rng), 0))
+    sums = ranks.total([float(sum(count(made) for made, many in taken if many)) for count in counts])
     alone = len(parts) == ranks.count() == 1
     total = over = open_means = 0.0
-    for indices, each in zip(mine, made, strict=True):
+    for made, many in taken:
         with _autocast(plan):
-            found = loss(network, to_device(each, layout))
+            found = run(loss, network, to_device(made, layout))
         match found:
             case Mean():  # with others, what it is divided by is known once they all have answered
                 value = found.total / (found.over.clamp(min=1) if alone else rows)
                 if not alone:
-                    over, open_means = over + float(found.over), open_means + 1
+                    over, open_means = over + float(found.over) * (many > 0), open_means + 1
             case tuple():
-                value = torch.stack([part / max(1.0, all) for part, all in zip(found, whole, strict=True)]).sum()
+                value = torch.stack([part / max(1.0, all) for part, all in zip(found, sums, strict=True)]).sum()
             case _:
-                value = found * (len(indices) / rows)
-        value.backward()  # type: ignore[no-untyped-call]
+                value = found * (many / rows)
+        value = value if many else value * 0
+        (value * ranks.count() if divided else value).backward()  # divided, gradients come as a mean of the processes
         total += float(value.detach())
-    total, over, open_means = ranks.add_up(network, [total, over, open_means])
+    told = [total, over, open_means]
+    total, over, open_means = ranks.total(told) if divided else ranks.add_up(network, told)
     if open_means:
         total *= rows / max(1.0, over)
         grads = [weight.grad for weight in network.parameters() if weight.grad is not None]
@@ -211,6 +236,7 @@ def _step(
 
 def _scored(
     kept: nn.Module,
+    run: Run,
     score: Callable[[nn.Module], float],
     state: State,
     plan: Plan,
@@ -219,10 +245,11 @@ def _scored(
 ) -> bool:
     """The first process scores and judges what the budget pays for; whether the score is the best so far."""
     begun, value = pace.spent, 0.0
-    if ranks.leads():
+    if ranks.leads() or isinstance(run, Divided):
         kept.eval()
         with torch.inference_mode(), _autocast(plan):
-            value = float(score(kept))
+            value = float(run(score, kept))
+    if ranks.leads():
         pace.judge(pace.spent - begun)
     told = [value, state.total, state.place, state.judged, state.measured]
     value, state.total, state.place, state.judged, state.measured = ranks.shared(told)
@@ -294,37 +321,37 @@ def _ctrl_c() -> Iterator[Callable[[], bool]]:
 # --- the plan, and going on -----------------------------------------------------------------------------------------
 
 
-def _resume(
-    found: checkpoint.Checkpoint | None,
-    plan: Plan,
-    network: nn.Module,
-    kept: nn.Module,
-    optimizers: Optimizers,
-    seconds: float | None,
-) -> tuple[State, dict[str, Tensor]]:
-    """The state to go on from: the newest good checkpoint of this plan, else the beginning."""
+Tensors = dict[str, dict[str, Tensor]]  # of a checkpoint, by part: network, kept, best, optimizer
+
+
+def _resume(found: checkpoint.Checkpoint | None, plan: Plan, seconds: float | None) -> tuple[State, Tensors]:
+    """What to go on from: the newest good checkpoint of this plan, else the beginning."""
+    parts: Tensors = {"network": {}, "kept": {}, "best": {}, "optimizer": {}}
     if found is None or found.state["plan"] != plan.digest():
-        return State(total=plan.total), {}
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "kept": {}, "best": {}, "optimizer": {}}
+        return State(total=plan.total), parts
     for name, tensor in found.tensors.items():
         part, rest = name.split(":", 1)
         parts[part][rest] = tensor
-    network.load_state_dict(parts["network"])
-    if kept is not network:
-        kept.load_state_dict(parts["kept"])
-    optimizers.load(parts["optimizer"])
     values = found.state["state"]
     state = State(**{**values, "curve": [Point(**point) for point in values["curve"]]})
     if seconds is None:
         state.total = plan.total
-    return state, parts["best"]
+    return state, parts
+
+
+def _load(network: nn.Module, kept: nn.Module, tensors: Tensors) -> None:
+    if tensors["network"]:
+        network.load_state_dict(tensors["network"])
+    if tensors["kept"]:
+        kept.load_state_dict(tensors["kept"])
 
 
 def _tensors(network: nn.Module, kept: nn.Module, best: dict[str, Tensor], optimizers: Optimizers) -> dict[str, Tensor]:
+    """Of a checkpoint; whole, so that any number of processes may go on."""
     parts = {"network": network.state_dict(), "best": best, "optimizer": optimizers.state()}
     if kept is not network:
         parts["kept"] = kept.state_dict()
-    return {f"{part}:{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+    return {f"{part}:{name}": whole(tensor) for part, tensors in parts.items() for name, tensor in tensors.items()}
 
 
 def _json(plan: Plan, state: State) -> dict[str, Any]:

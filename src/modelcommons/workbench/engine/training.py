@@ -48,6 +48,11 @@ class Training(BaseModel):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="One training per seed; the best on validation is shipped, all are reported."
     )
+    shard: bool = Field(
+        False,
+        description="In several processes (torchrun): divide weights, gradients and the optimizer's state among them, "
+        "for a model that one device cannot train.",
+    )
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         60.0, description="At most this much work is lost by a kill; 0 writes a checkpoint after every step."
     )

@@ -34,6 +34,8 @@ class Gpt(nn.Module):
     learns first and slowly.
     """
 
+    _no_split_modules = ("Block",)
+
     def __init__(
         self, size: int, width: int, layers: int, heads: int, ngrams: int, buckets: int, dropout: float, **rest: Any
     ) -> None:
