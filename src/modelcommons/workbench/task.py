@@ -1,8 +1,8 @@
 """the contract that a task fulfils. A stage calls these members and knows nothing of the field behind them.
 
 A task is one object with these members; whatever is *optional* is an extra method (`Explains`, `Exports`, `Slices`,
-`Disturbs`): a stage that finds none says so on the card. Importing a task loads no torch: what needs torch is imported
-inside the method that needs it, so that `commons verify --level score` runs where no torch is installed.
+`AlwaysSlices`, `Disturbs`): a stage that finds none says so on the card. Importing a task loads no torch: what needs
+torch is imported inside the method that needs it, so that `commons verify --level score` runs where no torch is there.
 """
 
 from __future__ import annotations
@@ -283,6 +283,11 @@ class Slices(Protocol):
 
     def slice(self, row: Row, name: str) -> str:
         """Which slice of `name` the row is in: `length` -> `1-16 words`."""
+
+
+@runtime_checkable
+class AlwaysSlices(Slices, Protocol):
+    always: tuple[str, ...]  # those of `slices` that are scored unasked, where the test has more than one part
 
 
 @runtime_checkable
