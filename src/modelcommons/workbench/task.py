@@ -235,7 +235,10 @@ class Task(Protocol):
         """Relative paths of the files that are read to predict; the model digest is over exactly these."""
 
     def read_input(self, value: Any, options: BaseModel) -> list[Row]:
-        """Rows from what a person hands in: a text, a path, an array, a table; for `predict`."""
+        """Rows from what a person hands in: a text, a path, an array, a table; for `predict`.
+
+        A row of a file has an id by which a person knows it again; what was handed in by itself is called `input`.
+        """
 
     def target(self, row: Row) -> Json:
         """`row.y` as the JSON value that stands in a prediction line."""
