@@ -162,7 +162,7 @@ def test_boxes_below_the_score_that_a_person_names_are_not_told(tmp_path: Path) 
         assert row.id == str(picture) and told["scores"] == pytest.approx(wanted)
         assert len(told["boxes"]) == len(told["labels"]) == len(wanted)
     for wrong in ('{"image": "a.png", "score": 2}', '{"image": "a.png", "least": 0.5}', '{"image": '):
-        with pytest.raises(DataError, match='^Expected ."image"'):
+        with pytest.raises(DataError, match="Expected"):
             TASK.read_input(wrong, Options())
 
 
