@@ -20,8 +20,9 @@ from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.run import Run, run
-from modelcommons.workbench.stages.get import get_source
+from modelcommons.workbench.stages.get import get, get_source
 from modelcommons.workbench.stages.prepare import prepare
+from modelcommons.workbench.stages.tune import tune
 from modelcommons.workbench.task import (
     AlwaysSlices,
     Choice,
@@ -154,10 +155,11 @@ def test_the_model_digest_covers_what_is_loaded(world: World) -> None:
 
 
 def test_same_recipe_same_model_bit_for_bit(world: World) -> None:
-    sections = world.sections() | {"evaluate": {"disturb": []}, "explain": {"examples": 0}, "shrink": {}}
-    again = run(Recipe.model_validate(sections), world.folder / "again-run")
-    assert again.scored.main.model_sha256 == world.run.scored.main.model_sha256
-    assert again.scored.main.scores == world.run.scored.main.scores
+    folder = RunFolder(world.folder / "again")
+    got = get(world.task, world.recipe, mc.Silent())
+    tuned = tune(world.task, got, world.parts, world.recipe, folder, mc.Silent())
+    again = folder.path / tuned.trained[tuned.chosen].folder
+    assert folder_sha256(again, world.task.files(again)) == world.run.scored.main.model_sha256
 
 
 def test_every_architecture_trained_again_is_the_same_bit_for_bit(world: World, tmp_path: Path) -> None:
