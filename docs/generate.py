@@ -25,7 +25,7 @@ from modelcommons.hub import settings
 from modelcommons.workbench import fields, protocols
 from modelcommons.workbench.recipe import ModelChoice, Recipe
 from modelcommons.workbench.sources import bundled
-from modelcommons.workbench.task import Draws, Explains, Exports, Slices, Task
+from modelcommons.workbench.task import AlwaysSlices, Draws, Explains, Exports, Slices, Task
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run it again. -->"
@@ -175,7 +175,9 @@ def _task(task: Task) -> Iterator[str]:
         yield from _keys(options, "model.options.", options.model_fields)
     yield from (f"### {task.name}: evaluate.slices", "")
     slices = task.slices if isinstance(task, Slices) else {}
-    yield from _table(("slice", "by what"), ((f"`{name}`", text) for name, text in slices.items()))
+    always = dict.fromkeys(task.always, " (always)") if isinstance(task, AlwaysSlices) else {}
+    told = ((f"`{name}`{always.get(name, '')}", text) for name, text in slices.items())
+    yield from _table(("slice", "by what"), told)
     yield from (
         f"### {task.name}: metrics",
         "",

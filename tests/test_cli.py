@@ -399,7 +399,9 @@ main(["run", "recipe.yaml", "-q"])
     )
 
 
-def test_a_picture_may_come_through_stdin(commons: Commons, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_may_come_through_stdin_and_many_in_a_folder(
+    commons: Commons, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny = fields.find("image-classification").tiny(Path("data").resolve())
     Path("recipe.yaml").write_text(
         "task: image-classification\nmodel: {new: linear}\nexplain: {examples: 0}\ntune: {epochs: 1}\n"
@@ -407,4 +409,12 @@ def test_a_picture_may_come_through_stdin(commons: Commons, monkeypatch: pytest.
     )
     assert commons("run", "recipe.yaml", "--folder", "run", "-q", "--debug").code == 0
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(tiny.example).read_bytes())))
-    assert answers(commons("predict", "run", "-")) == answers(commons("predict", "run", str(tiny.example)))
+    told = commons("predict", "run", "-")
+    assert answers(told) == answers(commons("predict", "run", str(tiny.example))) and "id" not in told.json
+    for name in ("a.png", "folder/b.PNG", ".thumbnails/c.png", "folder/.d.png"):
+        Path("shots", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("shots", name).write_bytes(Path(tiny.example).read_bytes())
+    named = [json.loads(line)["id"] for line in commons("predict", "run", "shots").out.splitlines()]
+    assert named == ["shots/a.png", "shots/folder/b.PNG"], "hidden files are no input"
+    Path("empty").mkdir()
+    assert "Expected files that end in .png" in commons("predict", "run", "empty").err

@@ -22,6 +22,7 @@ from modelcommons.workbench.fields.image.boxes import annotated, metrics
 from modelcommons.workbench.fields.image.boxes.answers import Proposals, answer
 from modelcommons.workbench.fields.image.boxes.canvas import Canvas, varied
 from modelcommons.workbench.fields.image.boxes.commonest import common_boxes
+from modelcommons.workbench.fields.image.boxes.detector import Detector
 from modelcommons.workbench.fields.image.boxes.objects import Objects, iou
 from modelcommons.workbench.fields.image.boxes.scenes import Options
 from modelcommons.workbench.fields.image.detection import TASK
@@ -144,6 +145,25 @@ def test_only_as_many_boxes_may_change_as_the_answer_was_unsure_of() -> None:
     assert metrics.agrees(stored, other(3, 0.0099), 1e-3) and not metrics.agrees(stored, other(2, 0.69), 1e-4)
     assert not metrics.agrees(stored, {**stored, "margin": stored["margin"] + 0.01}, 1e-3)
     assert metrics.changed(stored, other(2, 0.1)) and not metrics.changed(stored, other(2, 0.45))
+
+
+def test_boxes_below_the_score_that_a_person_names_are_not_told(tmp_path: Path) -> None:
+    boxes, scores = np.array([[0, 0, 9, 9], [9, 9, 20, 20]], np.float32), np.array([[0.3], [0.8]], np.float32)
+    model = Detector(("a",), lambda pictures: [Proposals(boxes, scores) for _ in pictures], 0.5)
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (40, 30)).save(picture)
+    for asked, wanted in {
+        str(picture): [0.8, 0.3],
+        json.dumps({"image": str(picture), "score": 0.5}): [0.8],
+        json.dumps({"image": str(tmp_path), "score": 0.9}): [],
+    }.items():
+        (row,) = TASK.read_input(asked, Options())
+        (told,) = (one["prediction"] for one in model.predict([row]))
+        assert row.id == str(picture) and told["scores"] == pytest.approx(wanted)
+        assert len(told["boxes"]) == len(told["labels"]) == len(wanted)
+    for wrong in ('{"image": "a.png", "score": 2}', '{"image": "a.png", "least": 0.5}', '{"image": '):
+        with pytest.raises(DataError, match="Expected"):
+            TASK.read_input(wrong, Options())
 
 
 # --- boxes ----------------------------------------------------------------------------------------------------------

@@ -21,11 +21,12 @@ from modelcommons.errors import DataError, FormatError
 from modelcommons.workbench.engine.statistics import bootstrap
 from modelcommons.workbench.engine.tokenizer import learn_tokenizer
 from modelcommons.workbench.engine.training import Training
+from modelcommons.workbench.fields.text.listed import Listed
 from modelcommons.workbench.fields.text.question_answering import TASK
 from modelcommons.workbench.fields.text.spans import metrics, rules
 from modelcommons.workbench.fields.text.spans.kinds import kind_of
 from modelcommons.workbench.fields.text.spans.overlap import BestSentence, Words, features, learn_rarity, sentences
-from modelcommons.workbench.fields.text.spans.questions import Asked, Known, Options, Questions, answers, read
+from modelcommons.workbench.fields.text.spans.questions import Asked, Known, Options, answers, read
 from modelcommons.workbench.fields.text.spans.windows import (
     Encoder,
     Logits,
@@ -382,12 +383,12 @@ def test_overlap_tells_shared_words_runs_and_sentences() -> None:
 def test_the_floor_is_the_sentence_with_the_rarest_words_in_common() -> None:
     row = Row("1", Asked("Where is Bob?", CONTEXT), Known(("Oslo",), (32,), "squad"))
     other = Row("2", Asked("?", "Other words."), Known(("words",), (6,), "squad"))
-    name, model = TASK.baseline(Questions([row, other]), Options())
+    name, model = TASK.baseline(Listed([row, other]), Options())
     assert name == "best sentence"
     assert model.predict([row]) == [{"prediction": {"text": "Bob lives in Oslo.", "start": 19}}]
     nothing = BestSentence(learn_rarity(["x"])).predict([Row("2", Asked("？", "…"))])
     assert nothing == [{"prediction": {"text": "…", "start": 0}}]
-    name, model = TASK.baseline(Questions([Row("1", row.x, Known((), (), "squad"))]), Options())
+    name, model = TASK.baseline(Listed([Row("1", row.x, Known((), (), "squad"))]), Options())
     assert name == "no answer" and model.predict([row]) == [{"prediction": {"text": "", "start": None}}]
 
 
@@ -415,10 +416,10 @@ def job(choice: Choice, place: Path, options: Options | None = None, **training:
     )  # fmt: skip
 
 
-def some_rows() -> Questions:
+def some_rows() -> Listed:
     made = [Row("1", Asked("Where is Ada?", CONTEXT), Known(("Rome",), (13,), "squad"))]
     made += [Row(str(at), Asked("Where is Cem?", CONTEXT * at), Known((), (), "squad")) for at in range(2, 5)]
-    return Questions(made)
+    return Listed(made)
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "head"])

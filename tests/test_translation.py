@@ -21,11 +21,12 @@ from modelcommons.errors import DataError, FormatError
 from modelcommons.formats.model_folder import WEIGHTS, read_config, write_config
 from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.text.language.tokens import END, learn_pieces
+from modelcommons.workbench.fields.text.listed import Listed
 from modelcommons.workbench.fields.text.sequences import rewriting, translating
 from modelcommons.workbench.fields.text.sequences.model import Preprocess, load_network, padded
 from modelcommons.workbench.fields.text.sequences.nearest import Nearest
 from modelcommons.workbench.fields.text.sequences.networks import logits_of, reads
-from modelcommons.workbench.fields.text.sequences.pairs import Known, Pairs, read_input
+from modelcommons.workbench.fields.text.sequences.pairs import Known, read_input
 from modelcommons.workbench.fields.text.sequences.search import Rule, search
 from modelcommons.workbench.fields.text.text2text import TASK as REWRITING
 from modelcommons.workbench.fields.text.translation import TASK
@@ -228,9 +229,9 @@ def test_answers_are_the_same_alone_and_a_stream_is_the_answer_in_parts(folder: 
         assert "".join(model.stream(text)) == whole
 
 
-def rows(number: int = 24) -> Pairs:
+def rows(number: int = 24) -> Listed:
     texts = ["the cat saw", "a cat", "the other cat saw a cat"]
-    return Pairs([Row(str(at), f"{texts[at % 3]} {at}", Known((f"cat {at}",), "13a")) for at in range(number)])
+    return Listed([Row(str(at), f"{texts[at % 3]} {at}", Known((f"cat {at}",), "13a")) for at in range(number)])
 
 
 def job(choice: Choice, place: Path, options: dict[str, Any], **training: object) -> Job:
@@ -371,7 +372,9 @@ def test_what_a_person_hands_in(tmp_path: Path) -> None:
 
 
 def test_the_floor_is_the_first_target_of_the_nearest_source() -> None:
-    known = Pairs([Row("a", "red owl", Known(("eule", "kauz"), "13a")), Row("b", "blue cat", Known(("katze",), "13a"))])
+    known = Listed(
+        [Row("a", "red owl", Known(("eule", "kauz"), "13a")), Row("b", "blue cat", Known(("katze",), "13a"))]
+    )
     answers = Nearest(known).predict([Row("x", "an owl"), Row("y", "cat"), Row("z", "☃")])
     assert [answer["prediction"]["text"] for answer in answers] == ["eule", "katze", "eule"]
     assert REWRITING.baseline(known, REWRITING.options())[0] == TASK.baseline(known, TASK.options())[0]

@@ -270,7 +270,7 @@ def _scores(evaluation: Any) -> str:
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run or model folder, or a hub id.")],
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="A text, a file, or `-` for stdin.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="A text, file or folder, or `-` for stdin.")],
     variant: Annotated[str, typer.Option(help="An export, such as onnx/model_int8.onnx.")] = "",
     stream: Annotated[bool, typer.Option("--stream", help="Print a text while it is written.")] = False,
     out: Annotated[
@@ -282,7 +282,8 @@ def predict(
 ) -> None:
     """Answer inputs, in JSON.
 
-    One JSON line for each answer; with --json one list; with --stream the bare text that a model writes.
+    One JSON line for each answer, with the name of the file that it is about as `id`; with --json one list; with
+    --stream the bare text that a model writes. Of a folder every picture or recording is answered.
 
     \b
     commons predict runs/news-1a2b3c4d "How do I activate my card?"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,11 @@ def read(inputs: Sequence[str]) -> Iterator[Any]:
 
 
 def _stdin(raw: bytes) -> Iterator[Any]:
-    """JSON or JSON Lines, else one input for each line; bytes that are no text (a picture) through a file."""
+    """JSON or JSON Lines, else one input for each line; bytes that are no text (a picture) as they are."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "stdin")
-            path.write_bytes(raw)
-            yield path
+        yield raw
         return
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,16 @@ EVERY_SECONDS = 30  # between plain lines of one stage, where there is no termin
 
 def show(value: Any, words: str, as_json: bool) -> None:
     """The command's result: one JSON value, or the same in words."""
-    try:
-        print(json.dumps(plain(value), ensure_ascii=False, indent=2) if as_json else words, flush=True)
-    except BrokenPipeError:  # `commons verify FOLDER | head -1`: the exit code is still the command's own
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    write([json.dumps(plain(value), ensure_ascii=False, indent=2) if as_json else words])
 
 
-def write(parts: Iterator[str]) -> None:
+def write(parts: Iterable[str]) -> None:
     """A text to stdout, each part as soon as it is there."""
     try:
         for part in parts:
             print(part, end="", flush=True)
         print(flush=True)
-    except BrokenPipeError:
+    except BrokenPipeError:  # `commons verify FOLDER | head -1`: the exit code is still the command's own
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

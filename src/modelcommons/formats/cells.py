@@ -40,10 +40,18 @@ def cells(source: Source, table: Table, column: str, by_path: bool, what: str = 
 
 
 def names_of(ids: Iterable[str], value: Value, by_path: np.ndarray | None) -> list[str]:
-    """Row ids. Files that a table only points to are not in the data's digest, so their digest goes into the id."""
+    """Row ids, where a table only points to files with what is in them."""
     names = list(ids)
     for index in np.flatnonzero(by_path).tolist() if by_path is not None else ():
-        path = value(index)
-        assert isinstance(path, Path)
-        names[index] += f"#{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        names[index] = with_digest(names[index], value(index))
     return names
+
+
+def with_digest(id: str, path: bytes | Path) -> str:
+    """The id of a row whose file a table only points to: such files are not in the data's digest, so theirs goes here.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    assert isinstance(path, Path)
+    return f"{id}#{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"

@@ -73,6 +73,19 @@ def is_file(text: str) -> bool:
         return False
 
 
+def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of these endings in a folder and those below it, in order; what is hidden is passed over.
+
+    Raises:
+        DataError: there is none.
+    """
+    seen = (path for path in folder.rglob("*") if not any(part[0] == "." for part in path.relative_to(folder).parts))
+    found = sorted(path for path in seen if path.suffix.lower() in suffixes)
+    if not found:
+        raise DataError(f"Expected files that end in {', '.join(suffixes)} in {folder}, found none. Name another.")
+    return found
+
+
 def read_text(path: Path) -> str:
     """A text file, whole.
 

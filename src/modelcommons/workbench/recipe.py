@@ -105,7 +105,9 @@ class EvaluateSection(BaseModel):
     protocol: str | None = Field(
         None, description="A versioned rule such as `fashion-mnist/v1`; the data must match it."
     )
-    slices: tuple[str, ...] = Field((), description="Also score these parts of the test; names are the task's.")
+    slices: tuple[str, ...] = Field(
+        (), description="Also score these parts of the test, beside those that the task is always scored by."
+    )
     disturb: tuple[str, ...] | Literal["auto"] = Field(
         "auto", description="Also answer some test rows after they were disturbed; `auto`: in every way the task knows."
     )

@@ -16,6 +16,8 @@ from modelcommons.workbench import fields
 from modelcommons.workbench.recipe import load_resolved
 from modelcommons.workbench.task import Answer, Model, Streams, Task
 
+UNNAMED = "input"  # the id of a row that was handed in by itself
+
 
 @dataclass(frozen=True)
 class Served:
@@ -27,9 +29,16 @@ class Served:
     options: BaseModel  # the task's `data.options` that the model was made with
 
     def predict(self, value: Any) -> list[Answer]:
-        """One answer per input: a list in, or a file with several rows, gives several answers."""
+        """One answer per input: a list in, a folder, or a file with several rows, gives several answers.
+
+        What comes from a file has its name, or that of its row, as `id`.
+        """
         with fields.needed(self.task):
-            return self.model.predict(self.task.read_input(value, self.options))
+            rows = self.task.read_input(value, self.options)
+            answers = self.model.predict(rows)
+        return [
+            answer if row.id == UNNAMED else {"id": row.id, **answer} for row, answer in zip(rows, answers, strict=True)
+        ]
 
     def stream(self, value: Any) -> Iterator[str]:
         """The answers to `predict`'s input bit by bit, as they come about.

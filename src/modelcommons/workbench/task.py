@@ -1,8 +1,8 @@
 """the contract that a task fulfils. A stage calls these members and knows nothing of the field behind them.
 
 A task is one object with these members; whatever is *optional* is an extra method (`Explains`, `Exports`, `Slices`,
-`Disturbs`): a stage that finds none says so on the card. Importing a task loads no torch: what needs torch is imported
-inside the method that needs it, so that `commons verify --level score` runs where no torch is installed.
+`AlwaysSlices`, `Disturbs`): a stage that finds none says so on the card. Importing a task loads no torch: what needs
+torch is imported inside the method that needs it, so that `commons verify --level score` runs where no torch is there.
 """
 
 from __future__ import annotations
@@ -235,7 +235,10 @@ class Task(Protocol):
         """Relative paths of the files that are read to predict; the model digest is over exactly these."""
 
     def read_input(self, value: Any, options: BaseModel) -> list[Row]:
-        """Rows from what a person hands in: a text, a path, an array, a table; for `predict`."""
+        """Rows from what a person hands in: a text, a path, an array, a table; for `predict`.
+
+        A row of a file has an id by which a person knows it again; what was handed in by itself is called `input`.
+        """
 
     def target(self, row: Row) -> Json:
         """`row.y` as the JSON value that stands in a prediction line."""
@@ -283,6 +286,11 @@ class Slices(Protocol):
 
     def slice(self, row: Row, name: str) -> str:
         """Which slice of `name` the row is in: `length` -> `1-16 words`."""
+
+
+@runtime_checkable
+class AlwaysSlices(Slices, Protocol):
+    always: tuple[str, ...]  # those of `slices` that are scored unasked, where the test has more than one part
 
 
 @runtime_checkable

@@ -59,7 +59,7 @@ def unique(drawing: str, prefix: str) -> str:
     return USES.sub(rf"\g<1>{prefix}-", drawing)
 
 
-def patched(picture: np.ndarray, weights: np.ndarray, side: int, title: str, shown: int) -> str:
+def patched(picture: np.ndarray, weights: np.ndarray, side: int, title: str, shown: int, over: str = "") -> str:
     """A picture, and beside it the same with its square patches coloured: warm where they weigh, cold where against.
 
     Args:
@@ -67,6 +67,7 @@ def patched(picture: np.ndarray, weights: np.ndarray, side: int, title: str, sho
         weights: of each patch, row by row, -1 to 1.
         side: of a patch, in pixels of the picture.
         shown: height of the drawing, in pixels of the screen.
+        over: SVG that is drawn over the first of the two, in pixels of the picture.
     """
     height, width = picture.shape[:2]
     columns = -(-width // side)
@@ -80,7 +81,7 @@ def patched(picture: np.ndarray, weights: np.ndarray, side: int, title: str, sho
     gap = width / 10
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" height="{shown}" '
-        f'viewBox="0 0 {2 * width + gap:g} {height}"><title>{html.escape(title)}</title>{image}'
+        f'viewBox="0 0 {2 * width + gap:g} {height}"><title>{html.escape(title)}</title>{image}{over}'
         f'<svg x="{width + gap:g}" width="{width}" height="{height}">{image}{patches}</svg></svg>'
     )
 

@@ -1,4 +1,4 @@
-"""processors: how an open model's image processor makes a network's input from pictures."""
+"""processors: what makes inputs for an open model, and how that of pictures does."""
 
 from __future__ import annotations
 
@@ -22,14 +22,25 @@ def read_processor(folder: Path) -> Any:
     """
     from transformers import AutoImageProcessor
 
+    return open_processor(AutoImageProcessor, folder, "an image processor")
+
+
+def open_processor(auto: Any, folder: Path, what: str) -> Any:
+    """What makes inputs for an open model.
+
+    Args:
+        auto: the library's class for processors of this kind.
+        what: it is, in a message: an image processor.
+
+    Raises:
+        FormatError: there is none that loads without running code.
+    """
     with quiet():
         try:
-            return AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-                folder, local_files_only=True, trust_remote_code=False
-            )
+            return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise FormatError(
-                f"Expected {PROCESSOR} of an image processor in {folder}, found none that loads ({error!s:.200})."
+                f"Expected {PROCESSOR} of {what} in {folder}, found none that loads ({error!s:.200})."
             ) from error
 
 

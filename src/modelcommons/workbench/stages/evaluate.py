@@ -27,7 +27,7 @@ from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.stages.get import Got
 from modelcommons.workbench.stages.prepare import Prepared
 from modelcommons.workbench.stages.tune import Tuned
-from modelcommons.workbench.task import Answer, Disturbs, Line, Model, Row, Rows, Score, Slices, Task
+from modelcommons.workbench.task import AlwaysSlices, Answer, Disturbs, Line, Model, Row, Rows, Score, Slices, Task
 
 BATCH = 64  # rows answered together; part of the protocol, since padding and blocking may move the last digit
 MOST_DISTURBED = 500  # test rows that are answered again, disturbed
@@ -177,13 +177,18 @@ class Ruler:
         return tuple(self.task.scores(kept, self.recipe.evaluate.seed)) if kept else ()
 
     def _slices(self, lines: Lines) -> dict[str, dict[str, tuple[Score, ...]]]:
-        """Scores of each part of the test rows, by slice name and value."""
+        """Scores of each part of the test rows, by slice name and value: what the recipe asks for, then what the task
+        is always scored by, unless that is all in one part."""
+        asked = self.recipe.evaluate.slices
+        always = self.task.always if isinstance(self.task, AlwaysSlices) else ()
         found: dict[str, dict[str, tuple[Score, ...]]] = {}
-        for name in self.recipe.evaluate.slices:
+        for name in dict.fromkeys((*asked, *always)):
             assert isinstance(self.task, Slices)  # checked with the recipe
             parts: dict[str, list[Line]] = {}
             for index, line in enumerate(lines):
                 parts.setdefault(self.task.slice(self.data.parts.test[index], name), []).append(line)
+            if name not in asked and len(parts) == 1:
+                continue
             found[name] = {
                 value: tuple(self.task.scores(parts[value], self.recipe.evaluate.seed))
                 for value in sorted(parts, key=_natural)

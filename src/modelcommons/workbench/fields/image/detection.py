@@ -14,9 +14,9 @@ from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.fields.image import disturb
 from modelcommons.workbench.fields.image import rows as reading
+from modelcommons.workbench.fields.image.boxes import asked, scenes
 from modelcommons.workbench.fields.image.boxes import figures as drawing
 from modelcommons.workbench.fields.image.boxes import metrics as measures
-from modelcommons.workbench.fields.image.boxes import scenes
 from modelcommons.workbench.fields.image.boxes.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.image.boxes.commonest import Commonest, common_boxes
 from modelcommons.workbench.fields.image.boxes.scenes import Options, Scenes
@@ -67,8 +67,9 @@ class Detection:
         return Parts(*divide(parts, how, times=Scenes.moments if timed else None))
 
     def read_input(self, value: Any, options: BaseModel) -> list[Row]:
-        """A path, a folder, bytes, an array (height, width) or (height, width, 3) of bytes, a PIL image, or a list."""
-        return reading.read_input(value)
+        """A path, a folder, bytes, an array (height, width) or (height, width, 3) of bytes, a PIL image, or a list;
+        with `{"image": ..., "score": 0.5}` boxes below a score are left out."""
+        return asked.read_input(value)
 
     def target(self, row: Row) -> Json:
         return row.y.as_json()

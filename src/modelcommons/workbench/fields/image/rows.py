@@ -14,7 +14,7 @@ from modelcommons.errors import DataError
 from modelcommons.formats.cells import cells, names_of
 from modelcommons.formats.pictures import IMAGE_NAMES, LARGEST, check_columns, decoded, find_column, holds_pictures
 from modelcommons.formats.pixels import Shape, native
-from modelcommons.formats.tables import IMAGE_SUFFIXES, Table, read_source
+from modelcommons.formats.tables import IMAGE_SUFFIXES, Table, files_in, read_source
 from modelcommons.workbench.engine.augment import Change
 from modelcommons.workbench.task import BadRow, Column, Reading, Row, Source
 
@@ -230,7 +230,7 @@ def read_input(value: Any) -> list[Row]:
     if isinstance(value, (list, tuple)):
         return [row for one in value for row in read_input(one)]
     if isinstance(value, (str, Path)) and Path(value).is_dir():
-        return read_input(sorted(path for path in Path(value).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES))
+        return read_input(files_in(Path(value), IMAGE_SUFFIXES))
     name = str(value) if isinstance(value, (str, Path)) else "input"
     try:
         return [Row(name, native(value))]

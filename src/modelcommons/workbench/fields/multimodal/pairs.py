@@ -17,7 +17,7 @@ from modelcommons.errors import DataError
 from modelcommons.formats.cells import cells, names_of
 from modelcommons.formats.pictures import IMAGE_NAMES, LARGEST, check_columns, decoded, find_column, holds_pictures
 from modelcommons.formats.pixels import Shape, native
-from modelcommons.formats.tables import IMAGE_SUFFIXES, Table, read_source
+from modelcommons.formats.tables import IMAGE_SUFFIXES, Table, files_in, read_source
 from modelcommons.workbench.engine.augment import Change
 from modelcommons.workbench.engine.split import divide
 from modelcommons.workbench.task import BadRow, Column, Parts, Reading, Row, Source, Split, column_of
@@ -338,7 +338,7 @@ def _are_texts(value: Any) -> bool:
 def _opened(value: Any) -> tuple[list[str], list[np.ndarray]]:
     """Names and pictures, each in its own size."""
     if isinstance(value, (str, Path)) and Path(value).is_dir():
-        value = sorted(path for path in Path(value).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        value = files_in(Path(value), IMAGE_SUFFIXES)
     if not isinstance(value, (list, tuple)) or not value:
         raise DataError(f"{WANTED}; got no pictures, {value!r:.80}.")
     names = [str(one) if isinstance(one, (str, Path)) else f"image {at + 1}" for at, one in enumerate(value)]

@@ -50,6 +50,7 @@ class Recommendation:
         "history": "how many events of the user are known, cold users first",
         "audience": "how many users chose what is wanted, by the median of a row's items, cold items first",
     }
+    always = ("history", "audience")
 
     # --- data ---
 

@@ -64,6 +64,7 @@ class Forecasting:
         "volatility": "whether the steps just before are larger than is usual for the series",
         "regime": "whether the level moves by more than one deviation of as many steps before",
     }
+    always = ("regime",)
 
     # --- data ---
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from modelcommons.errors import FormatError
-
-PROCESSOR = "preprocessor_config.json"
+from modelcommons.workbench.engine.processors import PROCESSOR as PROCESSOR
+from modelcommons.workbench.engine.processors import open_processor
 
 
 def read_extractor(folder: Path) -> Any:
@@ -21,17 +20,7 @@ def read_extractor(folder: Path) -> Any:
     """
     from transformers import AutoFeatureExtractor
 
-    from modelcommons.workbench.engine.adapters import quiet
-
-    with quiet():
-        try:
-            return AutoFeatureExtractor.from_pretrained(  # type: ignore[no-untyped-call]
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise FormatError(
-                f"Expected {PROCESSOR} of a feature extractor in {folder}, found none that loads ({error!s:.200})."
-            ) from error
+    return open_processor(AutoFeatureExtractor, folder, "a feature extractor")
 
 
 def extracted(extractor: Any) -> Callable[[np.ndarray], np.ndarray]:

@@ -19,7 +19,7 @@ from modelcommons.formats.cache import cache_folder, replacing
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.cells import Value, cells, names_of
 from modelcommons.formats.digest import sha256
-from modelcommons.formats.tables import AUDIO_SUFFIXES, Table, read_source
+from modelcommons.formats.tables import AUDIO_SUFFIXES, Table, files_in, read_source
 from modelcommons.workbench.fields.speech.ljspeech import read_layout
 from modelcommons.workbench.fields.speech.sound import Sound, as_int16, header
 from modelcommons.workbench.fields.speech.sound import read as read_sound
@@ -345,7 +345,7 @@ def read_input(value: Any) -> list[Row]:
     if isinstance(value, (list, tuple)):
         return [row for one in value for row in read_input(one)]
     if isinstance(value, (str, Path)) and Path(value).is_dir():
-        return read_input(sorted(path for path in Path(value).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES))
+        return read_input(files_in(Path(value), AUDIO_SUFFIXES))
     name = str(value) if isinstance(value, (str, Path)) else "input"
     try:
         return [Row(name, read_sound(value))]

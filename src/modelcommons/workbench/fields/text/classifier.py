@@ -110,23 +110,9 @@ def open_network(folder: Path, names: Sequence[str] | None = None) -> nn.Module:
     """
     from transformers import AutoModelForSequenceClassification
 
-    from modelcommons.workbench.engine.adapters import quiet
+    from modelcommons.workbench.engine.adapters import open_model
 
-    new: dict[str, Any] = {}
-    if names is not None:
-        named = dict(enumerate(names))
-        new = {"id2label": named, "label2id": {name: index for index, name in named.items()}}
-        new |= {"num_labels": len(names), "ignore_mismatched_sizes": True}
-    with quiet():
-        try:
-            network: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32", **new
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise FormatError(
-                f"{folder} is no text classifier that transformers can load without running code ({error!s:.200})."
-            ) from error
-    return network
+    return open_model(AutoModelForSequenceClassification, folder, "text classifier", names)
 
 
 def max_length(config: Mapping[str, Any], folder: Path) -> int:

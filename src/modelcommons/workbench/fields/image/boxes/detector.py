@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelcommons.workbench.fields.image.boxes.answers import Proposals, answer
+from modelcommons.workbench.fields.image.boxes.asked import Asked
 from modelcommons.workbench.fields.image.boxes.canvas import Canvas
 from modelcommons.workbench.task import Answer, Row
 
@@ -37,10 +38,11 @@ class Detector:
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         answers = []
         for start in range(0, len(rows), AT_ONCE):
-            pictures = [row.x for row in rows[start : start + AT_ONCE]]
-            for picture, found in zip(pictures, self.propose(pictures), strict=True):
-                height, width = picture.shape[:2]
-                answers.append(answer(found, (height, width), self.labels, self.limit))
+            some = rows[start : start + AT_ONCE]
+            for row, found in zip(some, self.propose([row.x for row in some]), strict=True):
+                height, width = row.x.shape[:2]
+                made = answer(found, (height, width), self.labels, self.limit)
+                answers.append(row.told(made) if isinstance(row, Asked) else made)
         return answers
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelcommons.workbench.engine.attribution import occlusion
-from modelcommons.workbench.engine.drawing import ACCENT, INK, picture_data
+from modelcommons.workbench.engine.drawing import ACCENT, patched
 from modelcommons.workbench.fields.image.boxes.answers import Proposals
 from modelcommons.workbench.fields.image.boxes.detector import Detector
 from modelcommons.workbench.fields.image.boxes.metrics import SHOWN as SURE
@@ -69,9 +69,7 @@ class Explainer:
     def show(self, row: Row, attribution: Attribution) -> str:
         """The picture with its best boxes, and beside it with its patches coloured: warm for, cold against."""
         height, width = row.x.shape[:2]
-        _, (_, columns), side = grid(height, width)
         best = self._best(row)
-        image = f'<image width="{width}" height="{height}" href="{picture_data(row.x)}"/>'
         stroke = f'fill="none" stroke="{ACCENT}" stroke-width="{max(height, width) / 150:.2g}"'
         boxes = "".join(
             f'<rect x="{x:g}" y="{y:g}" width="{across:g}" height="{down:g}" {stroke}>'
@@ -79,17 +77,7 @@ class Explainer:
             for (x, y, across, down), name in zip(best.boxes.tolist(), best.names, strict=True)
         )
         largest = float(np.abs(attribution.weights).max()) or 1.0
-        patches = "".join(
-            f'<rect x="{at % columns * side}" y="{at // columns * side}" width="{side}" height="{side}" '
-            f'fill="{ACCENT if weight > 0 else INK}" opacity="{abs(weight) / largest * 0.8:.2f}"/>'
-            for at, weight in enumerate(attribution.weights.tolist())
-        )
-        gap = width / 10
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" height="{SHOWN}" '
-            f'viewBox="0 0 {2 * width + gap:g} {height}"><title>{html.escape(attribution.answer)}</title>{image}{boxes}'
-            f'<svg x="{width + gap:g}" width="{width}" height="{height}">{image}{patches}</svg></svg>'
-        )
+        return patched(row.x, attribution.weights / largest, grid(height, width)[2], attribution.answer, SHOWN, boxes)
 
     def _best(self, row: Row) -> Best:
         """The boxes that a person is shown, at most `BEST`; where there are none, the one with the highest score."""

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
-from modelcommons.formats.cells import cells, names_of
+from modelcommons.formats.cells import cells, with_digest
 from modelcommons.formats.pictures import IMAGE_NAMES, check_columns, find_column, holds_pictures
 from modelcommons.formats.pixels import native
 from modelcommons.formats.tables import IMAGE_SUFFIXES, SUFFIXES, Table, read_source
@@ -195,7 +195,7 @@ def _of_table(source: Source, table: Table, roles: Mapping[str, str], names: Seq
     if by_path:
         for row in range(len(table)):
             try:
-                ids[row : row + 1] = names_of(ids[row : row + 1], lambda _, row=row: picture(row), np.array([True]))  # type: ignore[misc]
+                ids[row] = with_digest(ids[row], picture(row))
             except (DataError, OSError) as error:
                 missing = f"expected a picture file, {Path(str(getattr(error, 'filename', ''))).name} cannot be read"
                 refused[row] = str(error) if isinstance(error, DataError) else missing

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modelcommons.workbench.engine.attribution import occlusion
-from modelcommons.workbench.engine.drawing import ACCENT, INK, picture_data
+from modelcommons.workbench.engine.drawing import ACCENT, patched
 from modelcommons.workbench.fields.image.explain import PATCHES, SHOWN
 from modelcommons.workbench.fields.image.masks.model import Segmenter
 from modelcommons.workbench.task import Attribution, Row
@@ -56,22 +55,10 @@ class Explainer:
     def show(self, row: Row, attribution: Attribution) -> str:
         """The picture with what was found outlined, and beside it with its patches coloured: warm for, cold against."""
         height, width = row.x.shape[:2]
-        _, (_, columns), side = grid(height, width)
-        image = f'<image width="{width}" height="{height}" href="{picture_data(row.x)}"/>'
-        edges = outline(self._found(row.x))
+        stroke = f'fill="none" stroke="{ACCENT}" stroke-width="{max(height, width) / 150:.2g}"'
+        edges = f'<path d="{outline(self._found(row.x))}" {stroke}/>'
         largest = float(np.abs(attribution.weights).max()) or 1.0
-        patches = "".join(
-            f'<rect x="{at % columns * side}" y="{at // columns * side}" width="{side}" height="{side}" '
-            f'fill="{ACCENT if weight > 0 else INK}" opacity="{abs(weight) / largest * 0.8:.2f}"/>'
-            for at, weight in enumerate(attribution.weights.tolist())
-        )
-        gap = width / 10
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" height="{SHOWN}" '
-            f'viewBox="0 0 {2 * width + gap:g} {height}"><title>{html.escape(attribution.answer)}</title>{image}'
-            f'<path d="{edges}" fill="none" stroke="{ACCENT}" stroke-width="{max(height, width) / 150:.2g}"/>'
-            f'<svg x="{width + gap:g}" width="{width}" height="{height}">{image}{patches}</svg></svg>'
-        )
+        return patched(row.x, attribution.weights / largest, grid(height, width)[2], attribution.answer, SHOWN, edges)
 
     def _found(self, picture: np.ndarray) -> np.ndarray:
         """The class of each pixel, int64 (height, width)."""

@@ -26,11 +26,14 @@ class Frequencies:
     labels: Sequence[str] = ()
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self._counts: Counter[str] = Counter()
+        written: Counter[str] = Counter()
         following: list[bool] = []
         for row in rows:
-            self._counts.update(folded(word) for word in WORD.findall(row.x.stretch))
+            written.update(WORD.findall(row.x.stretch))
             following += [] if row.y.next is None else [row.y.next]
+        self._counts: Counter[str] = Counter()
+        for word, count in written.items():
+            self._counts[folded(word)] += count
         self._total = sum(self._counts.values()) + len(self._counts)
         self._letters = CharacterNgrams([f"{word} " for word in self._counts])
         best = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]

@@ -225,9 +225,10 @@ def _cut(text: Document, most: int) -> Iterator[tuple[int, int]]:
 
 def _places(sides: Sequence[str], share: float, id: str) -> tuple[Place, ...]:
     """The words that are asked for: drawn by the row's own id, so they are the same each time."""
-    words = [Place(side, *match.span()) for side, text in enumerate(sides) for match in WORD.finditer(text)]
+    words = [(side, match) for side, text in enumerate(sides) for match in WORD.finditer(text)]
     wanted = max(1, round(share * len(words)))
-    return tuple(words[at] for at in sorted(_rng(id, "mask").choice(len(words), wanted, replace=False).tolist()))
+    chosen = sorted(_rng(id, "mask").choice(len(words), wanted, replace=False).tolist())
+    return tuple(Place(side, *match.span()) for side, match in (words[at] for at in chosen))
 
 
 def _rng(id: str, what: str) -> np.random.Generator:

@@ -14,6 +14,7 @@ from modelcommons.errors import DataError
 from modelcommons.formats import tables
 from modelcommons.formats.tables import Table
 from modelcommons.workbench.engine.split import divide
+from modelcommons.workbench.fields.text.listed import Listed
 from modelcommons.workbench.task import BadRow, Column, Parts, Reading, Row, Source, Split
 
 SOURCE_NAMES = ("source", "src", "input", "text", "document", "article", "question")
@@ -50,25 +51,6 @@ class Known:
 
     texts: tuple[str, ...]
     tokenize: str  # of sacreBLEU
-
-
-class Pairs:
-    """Sources in memory as `Rows`, each with all of its targets."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Row:
-        return self._rows[index]
-
-    def ids(self) -> Iterable[str]:
-        return (row.id for row in self._rows)
-
-    def take(self, indices: np.ndarray) -> Pairs:
-        return Pairs([self._rows[index] for index in indices.tolist()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +92,7 @@ def read(source: Source, columns: Mapping[str, str], options: Options, tokenize:
             "data.columns.source, data.columns.target."
         )
     cut = _tokenize(found) if tokenize == "auto" else tokenize
-    made = {split: Pairs(list(_united(rows, cut))) for split, rows in found.items()}
+    made = {split: Listed(list(_united(rows, cut))) for split, rows in found.items()}
     return Reading(
         parts=made,
         columns=tuple(_columns(parts, roles)),

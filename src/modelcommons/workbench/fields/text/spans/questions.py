@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelcommons.errors import DataError
 from modelcommons.formats import tables
 from modelcommons.workbench.engine.split import divide
+from modelcommons.workbench.fields.text.listed import Listed
 from modelcommons.workbench.fields.text.spans import squad
 from modelcommons.workbench.fields.text.spans.rules import Rules, rules_of
 from modelcommons.workbench.task import BadRow, Column, Parts, Reading, Row, Source, SourceFile, Split
@@ -72,25 +72,6 @@ class Known:
     rules: Rules
 
 
-class Questions:
-    """Questions in memory as `Rows`; questions about one context share it."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Row:
-        return self._rows[index]
-
-    def ids(self) -> Iterable[str]:
-        return (row.id for row in self._rows)
-
-    def take(self, indices: np.ndarray) -> Questions:
-        return Questions([self._rows[index] for index in indices.tolist()])
-
-
 def read(source: Source, columns: Mapping[str, str], options: Options) -> Reading:
     """All questions of a source.
 
@@ -119,7 +100,7 @@ def read(source: Source, columns: Mapping[str, str], options: Options) -> Readin
         shown = f" ({bad[0].where}: {bad[0].reason})" if bad else ""
         raise DataError(f"Expected questions with context and answers, none can be used{shown}. Mend the rows.")
     return Reading(
-        parts={part: Questions(rows) for part, rows in parts.items()},
+        parts={part: Listed(rows) for part, rows in parts.items()},
         columns=tuple(_columns(found, roles)),
         bad=tuple(bad[:SHOWN]),
         num_bad=num_bad,

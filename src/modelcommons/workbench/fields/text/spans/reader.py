@@ -180,19 +180,9 @@ def open_network(folder: Path) -> nn.Module:
     """
     from transformers import AutoModelForQuestionAnswering
 
-    from modelcommons.workbench.engine.adapters import quiet
+    from modelcommons.workbench.engine.adapters import open_model
 
-    with quiet():
-        try:
-            network: nn.Module = AutoModelForQuestionAnswering.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32"
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise FormatError(
-                f"{folder} is no model that transformers can load for question answering without running code "
-                f"({error!s:.200})."
-            ) from error
-    return network
+    return open_model(AutoModelForQuestionAnswering, folder, "model for question answering")
 
 
 def torch_run(network: nn.Module | None) -> Run:
