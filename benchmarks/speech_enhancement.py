@@ -42,20 +42,23 @@ def main() -> None:
     wanted.add_argument("--run", type=Path, help="a run of recipes/fsdd-noise.yaml that is there, instead of new ones")
     wanted.add_argument("--recogniser", type=Path, help="a run of recipes/fsdd-strings.yaml")
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
+    wanted.add_argument("overrides", nargs="*", help="keys of the recipe, as for `commons run`")
     given = wanted.parse_args()
     heading()
     folders, values = [given.run] if given.run else [], []
     for seed in [] if given.run else given.seeds:
         folders.append(given.out / f"fsdd-noise-seed-{seed}")
-        one = measured("fsdd-noise", folders[-1], f"data.source={given.data}", f"tune.seeds=[{seed}]")
+        one = measured("fsdd-noise", folders[-1], f"data.source={given.data}", f"tune.seeds=[{seed}]", *given.overrides)
         values.append(one.value)
         print(f"seed {seed}: {trained(one)}")
     for folder in folders:
         report(folder)
     if len(values) > 1:
         print(f"{mean(values, 'si_sdr_improvement')}\n", flush=True)
-    for speaker in given.speakers:
-        stranger(speaker, given.data, given.out)
+    strange = [stranger(speaker, given.data, given.out, given.overrides) for speaker in given.speakers]
+    if len(strange) > 1:
+        told_mean = mean(strange, "si_sdr_improvement").replace("seeds", "speakers")
+        print(f"each speaker by the others, {told_mean}\n", flush=True)
     if folders:
         strings(folders[0], given.recogniser, given.strings)
 
@@ -98,7 +101,7 @@ def gained(lines: Sequence[Line], kind: str, ratio: int | None) -> str:
     return f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
 
 
-def stranger(speaker: str, data: Path, out: Path) -> None:
+def stranger(speaker: str, data: Path, out: Path, overrides: Sequence[str]) -> float:
     """A speaker as the test of a model that was trained on the others; the noise of the test is other people's too."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -110,12 +113,13 @@ def stranger(speaker: str, data: Path, out: Path) -> None:
         pq.write_table(whole.filter(is_theirs), f"{folder}/test.parquet")
         pq.write_table(whole.filter(pc.invert(is_theirs)), f"{folder}/train.parquet")
         source = (f"data.source={folder}", "data.license=cc-by-sa-4.0", "evaluate.protocol=null")
-        one = measured("fsdd-noise", out / f"fsdd-noise-without-{speaker}", *source, "shrink.formats=[]")
+        one = measured("fsdd-noise", out / f"fsdd-noise-without-{speaker}", *source, "shrink.formats=[]", *overrides)
     main = one.run.scored.main
     print(f"without {speaker}: {told(main.scores)} · {main.baseline_name} {told(main.baseline)}")
     for name, parts in main.slices.items():
         print(f"    {name}: " + " · ".join(f"{part} {scores[0].value:.2f}" for part, scores in parts.items()))
     print(flush=True)
+    return one.value
 
 
 def told(scores: Sequence[Score]) -> str:

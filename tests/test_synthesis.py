@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modelcommons as mc
-from modelcommons.errors import DataError, FormatError
+from modelcommons.errors import DataError, FormatError, MissingPackage
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.speech import sound
@@ -26,6 +27,7 @@ from modelcommons.workbench.fields.speech.sound import Sound, as_int16
 from modelcommons.workbench.fields.speech.speaking import alignment, cepstra, metrics, model, vocoder
 from modelcommons.workbench.fields.speech.speaking.architectures import AcousticOptions
 from modelcommons.workbench.fields.speech.speaking.nearest import Nearest
+from modelcommons.workbench.fields.speech.speaking.open_models import load_open
 from modelcommons.workbench.fields.speech.speaking.utterances import Utterance, read_input, spelled
 from modelcommons.workbench.fields.speech.transcription.tiny import played, write
 from modelcommons.workbench.sources import local
@@ -298,8 +300,10 @@ def test_a_training_that_was_stopped_comes_to_the_same_bits(tmp_path: Path) -> N
         voice.predict([Row("a", Utterance("abc", "nobody"))])
     strange = voice.predict([Row("a", Utterance("abc", speaker), parts.test[0].y) for speaker in ("nobody", "high")])
     assert strange[0] == strange[1], "a row of the data is said by the first voice"
-    with pytest.raises(DataError, match="Expected a text in the letters of the voice"):
-        voice.predict([Row("a", Utterance("xyz"))])
+    with pytest.raises(DataError, match=r"letters of this voice, abc; it has also 7 x é"):
+        voice.predict([Row("a", Utterance("abc 7xé!"))])
+    known, also = voice.predict([Row("a", Utterance(text), parts.test[0].y) for text in ("abc!", "abcx!")])
+    assert known == also, "a row of the data is said as far as it goes"
     assert [
         voice.predict([Row("a", Utterance("abc", speaker))])[0]["prediction"]["wav"] for speaker in ("", "high", "low")
     ].count(voice.predict([Row("a", Utterance("abc", "high"))])[0]["prediction"]["wav"]) == 2
@@ -342,9 +346,104 @@ def test_an_open_voice_is_taken_as_it_is_and_compared_at_the_rate_of_the_data(tm
     assert {"vocab.json", "tokenizer_config.json"} <= set(model.files(tmp_path / "model"))
     with pytest.raises(DataError, match=r"no speaker '7' in this voice. Speakers: 0, 1"):
         voice.predict([Row("a", Utterance("abc", "7"))])
+    with pytest.raises(DataError, match=r"letters of this voice, abc; it has also D d"):
+        voice.predict([Row("a", Utterance("ABC, Dd", "0"))])
     explainer = TASK.explainer(tmp_path / "model")
     attribution = explainer.attribute(row)
     assert attribution.names == ("abc ", "ab") and (attribution.weights >= 0).all()
+
+
+def speech_t5(folder: Path, texts: list[str]) -> Path:
+    """A SpeechT5 with random weights that reads the letters of these texts; its vocoder lies in `waves` beside it."""
+    import sentencepiece
+    import torch
+    import transformers as tf
+
+    torch.manual_seed(0)
+    folder.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_prefix=str(folder / "letters"), vocab_size=20, model_type="char",
+        hard_vocab_limit=False, bos_id=0, pad_id=1, eos_id=2, unk_id=3, minloglevel=2,
+    )  # fmt: skip
+    tokenizer = tf.SpeechT5Tokenizer(str(folder / "letters.model"))
+    tokenizer.save_pretrained(folder)
+    for name in ("letters.model", "letters.vocab"):
+        (folder / name).unlink()
+    sizes = {f"{side}_{what}": value for side in ("encoder", "decoder")
+             for what, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 16))}  # fmt: skip
+    config = tf.SpeechT5Config(
+        vocab_size=len(tokenizer), hidden_size=16, num_mel_bins=8, speech_decoder_prenet_units=8,
+        speech_decoder_postnet_units=8, speech_decoder_postnet_layers=2, speaker_embedding_dim=4,
+        max_text_positions=40, max_speech_positions=48, **sizes,
+    )  # fmt: skip
+    vocoder = tf.SpeechT5HifiGanConfig(
+        model_in_dim=8, sampling_rate=8_000, upsample_initial_channel=8, upsample_rates=[4, 8],
+        upsample_kernel_sizes=[8, 16], resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]],
+    )  # fmt: skip
+    network, waves = tf.SpeechT5ForTextToSpeech(config), tf.SpeechT5HifiGan(vocoder)
+    for weight in (*network.parameters(), *waves.parameters()):
+        torch.nn.init.normal_(weight, 0, 0.3)  # so that what it says is no silence, and takes more than a frame
+    torch.nn.init.constant_(network.speech_decoder_postnet.prob_out.bias, -9.0)
+    network.save_pretrained(folder)
+    waves.save_pretrained(folder.parent / "waves")
+    return folder
+
+
+def test_a_voice_of_speech_t5_is_kept_with_its_vocoder_and_its_speakers(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    write(tmp_path / "data")
+    parts, folder = rows_of(tmp_path / "data"), speech_t5(tmp_path / "open", ["abc", "cab a"])
+    vectors = {name: np.eye(4, dtype=np.float32)[at] for at, name in enumerate(("low", "high"))}
+    save_file(vectors, tmp_path / "voices.safetensors")
+    np.save(tmp_path / "low.npy", vectors["low"][None])
+    asked: dict[str, Any] = {"vocoder": str(tmp_path / "waves")}
+    options = [
+        asked,
+        {**asked, "voices": str(tmp_path / "voices.safetensors")},
+        {**asked, "voices": str(tmp_path / "low.npy")},
+    ]
+    voices = []
+    for number, each in enumerate(options):
+        one = replace(job(tmp_path / str(number), Choice(folder, "speecht5")), options=SynthesisOptions(**each))
+        fitted = TASK.fit(parts.train, parts.validation.take(np.arange(2)), one)
+        assert (fitted.steps, fitted.trained_parameters) == (0, 0) and fitted.value > 0
+        voices.append(model.load(one.folder))
+    nobody, both, low = voices
+    assert [voice.speaks.speakers for voice in voices] == [(), ("high", "low"), ("low",)] and both.rate_hz == 4_000
+
+    def said(voice: Any, text: str, speaker: str = "") -> Any:
+        return voice.predict([Row("a", Utterance(text, speaker))])[0]["prediction"]
+
+    assert said(both, "abc", "low") == said(low, "abc") == said(low, "abc") != said(both, "abc", "high")
+    assert said(nobody, "abc") not in (said(low, "abc"), said(both, "abc"))
+    assert said(low, "a")["seconds"] < said(low, "ab ca")["seconds"] <= 48 * 2 * 32 / 8_000, "no longer than it can be"
+    assert {"spm_char.model", "vocoder/model.safetensors", "voices.safetensors"} <= set(
+        model.files(tmp_path / "1/model")
+    )
+    with pytest.raises(DataError, match=r"letters of this voice, abc; it has also d é"):
+        said(low, "abcdé!")
+    with pytest.raises(DataError, match=r"no speaker 'low' in this voice. It has one, without a name"):
+        said(nobody, "abc", "low")
+    with pytest.raises(DataError, match="at most 40 tokens for this voice, got 62"):
+        said(low, "a" * 60)
+    assert TASK.explainer(tmp_path / "0/model").attribute(parts.test[0]).names
+
+
+def test_a_voice_of_speech_t5_without_its_parts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = speech_t5(tmp_path / "open", ["abc"])
+    config = {"model_type": "speecht5"}
+    with pytest.raises(FormatError, match=r"Expected the vocoder of a SpeechT5 voice in .*/open/vocoder, found none"):
+        model.load(folder)
+    np.save(tmp_path / "short.npy", np.zeros(3))
+    for path, words in (("short.npy", "Expected 4 finite numbers for 'short'"), ("gone.npy", "got something else")):
+        with pytest.raises(FormatError, match=words):
+            load_open(folder, config, tmp_path / "waves", tmp_path / path)
+    with pytest.raises(FormatError, match="has neither vocoder nor voices"):
+        load_open(folder, {"model_type": "vits"}, tmp_path / "waves")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackage, match=r"spm_char.model, needs 'sentencepiece'. Install it"):
+        load_open(folder, config, tmp_path / "waves")
 
 
 def test_voices_of_other_kinds_are_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modelcommons as mc
-from modelcommons.errors import DataError, FormatError
+from modelcommons.errors import DataError, FormatError, MissingPackage
 from modelcommons.formats.model_folder import WEIGHTS, read_config, write_config
 from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.text.language.tokens import END, learn_pieces
@@ -303,6 +303,64 @@ def test_an_open_model_is_tuned_and_loaded(base: Path, method: str, tmp_path: Pa
     assert about["prefix"] == "say: " and model.preprocess.beam == 2
     assert model.codec.source("cat", 30)[:3] == model.codec._tokenizer("say: cat")["input_ids"][:3]
     assert isinstance(model.predict([rows()[0]])[0]["prediction"]["text"], str)
+
+
+def sentencepiece(folder: Path, name: str, texts: list[str], **numbers: int) -> list[str]:
+    """Writes the file of a SentencePiece model of these texts; returns its pieces."""
+    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+    path = folder / name
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(texts * 4), model_prefix=str(path.with_suffix("")), vocab_size=40, minloglevel=2,
+        hard_vocab_limit=False, bos_id=-1, **numbers,
+    )  # fmt: skip
+    path.with_suffix(".vocab").unlink()
+    if path.suffix != ".model":
+        path.with_suffix(".model").rename(path)
+    pieces = SentencePieceProcessor(model_file=str(path))
+    return [pieces.id_to_piece(at) for at in range(pieces.get_piece_size())]
+
+
+def with_sentencepiece(kind: str, folder: Path) -> Path:
+    """A T5 or Marian with random weights and tokenizers as they are published: SentencePiece's own files."""
+    from transformers import MarianConfig, MarianMTModel, T5Config, T5ForConditionalGeneration
+
+    if kind == "t5":
+        sentencepiece(folder, "spiece.model", ["the cat saw it", "der hund"], pad_id=0, eos_id=1, unk_id=2)
+        sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+        T5ForConditionalGeneration(T5Config(vocab_size=200, decoder_start_token_id=0, **sizes)).save_pretrained(folder)
+        return folder
+    from_, to = (sentencepiece(folder, f"{side}.spm", [text], eos_id=0, unk_id=1)
+                 for side, text in (("source", "the cat saw it"), ("target", "der hund sah es")))  # fmt: skip
+    names = dict.fromkeys(["</s>", "<unk>", *from_, *to, "<pad>"])
+    (folder / "vocab.json").write_text(json.dumps({name: at for at, name in enumerate(names)}))
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+             "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}  # fmt: skip
+    pad = len(names) - 1
+    known = {"vocab_size": len(names), "pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": 0}
+    MarianMTModel(MarianConfig(forced_eos_token_id=0, max_position_embeddings=64, **known, **sizes)).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+@pytest.mark.parametrize(("kind", "names"), [("t5", {"tokenizer.json"}), ("marian", {"source.spm", "target.spm"})])
+def test_open_models_with_tokenizers_of_sentencepiece(
+    kind: str, names: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").mkdir()
+    folder = with_sentencepiece(kind, tmp_path / "open")
+    TASK.fit(rows(), rows(4), job(Choice(folder, "open"), tmp_path / "run", {}))
+    model = TASK.load(tmp_path / "run" / "model")
+    assert names <= set(TASK.files(tmp_path / "run" / "model"))
+    target = "der hund"
+    assert model.codec.decode(model.codec.target(target, 30)) == target, "by the pieces of the targets"
+    assert model.codec.source("the cat", 30)[-1] == model.codec.end
+    assert isinstance(model.predict([rows()[0]])[0]["prediction"]["text"], str)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackage, match=r"needs 'sentencepiece'. Install it: pip install sentencepiece"):
+        TASK.load(folder)
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused(tmp_path: Path) -> None:

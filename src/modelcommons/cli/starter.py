@@ -27,7 +27,7 @@ FIRST_DATA = {
     "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
     "text-generation": "bundled:python-docs",
-    "text-to-speech": "bundled:morse-messages",
+    "text-to-speech": "bundled:morse-voices",
     "text2text-generation": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelcommons.errors import FormatError
+from modelcommons.errors import FormatError, MissingPackage
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,6 +21,7 @@ TOKENIZER_FILES = (
     TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
     "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
+SENTENCEPIECE = (".model", ".spm")  # how the names of SentencePiece's files end
 
 
 def learn_tokenizer(texts: Sequence[str], vocabulary: int, path: Path, special: Sequence[str] = SPECIAL) -> None:
@@ -85,10 +87,21 @@ def open_tokenizer(folder: Path) -> Any:
 
     Raises:
         FormatError: there is none, or it needs code from the folder.
+        MissingPackage: see `need_sentencepiece`.
     """
     from transformers import AutoTokenizer
 
+    need_sentencepiece(folder)
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise FormatError(f"Expected a tokenizer in {folder}, found none that loads ({error!s:.200}).") from error
+
+
+def need_sentencepiece(folder: Path) -> None:
+    """Raises: MissingPackage: the tokenizer in this folder is SentencePiece's own file, and nothing here reads it."""
+    names = [path.name for path in folder.iterdir() if path.suffix in SENTENCEPIECE]
+    if names and not (folder / TOKENIZER).is_file() and importlib.util.find_spec("sentencepiece") is None:
+        raise MissingPackage(
+            f"The tokenizer in {folder}, {min(names)}, needs 'sentencepiece'. Install it: pip install sentencepiece."
+        )

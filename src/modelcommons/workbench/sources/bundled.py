@@ -268,4 +268,8 @@ SETS: dict[str, Bundled] = {
         "python", "CC0-1.0", "https://www.itu.int/rec/R-REC-M.1677", "Made as `morse`: one or two words each.",
         morse.messages,
     ),
+    "morse-voices": Bundled(
+        "python", "CC0-1.0", "https://www.itu.int/rec/R-REC-M.1677",
+        "Made as `morse-messages`, by two people, each of whom keys at one speed and pitch.", morse.voices,
+    ),
 }  # fmt: skip

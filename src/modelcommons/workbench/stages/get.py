@@ -16,7 +16,7 @@ from modelcommons.workbench.sources import about, hub
 from modelcommons.workbench.task import Choice, Source, Task
 
 # what a base model is loaded from; a whole model of ours also has exports, receipts and predictions
-LOADED = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja")
+LOADED = (".safetensors", ".json", ".txt", ".model", ".spm", ".tiktoken", ".jinja")
 PUBLISHED = (*LOADED, ".onnx", ".md", ".yaml", ".html", ".gz")
 
 

@@ -64,6 +64,14 @@ class SynthesisOptions(BaseModel):
     capitals: bool = Field(
         False, description="Keeps capital letters apart from small ones; punctuation is always kept."
     )
+    vocoder: str | None = Field(
+        None, description="Folder of a SpeechT5HifiGan, which an open voice of SpeechT5 makes its waves with."
+    )
+    voices: str | None = Field(
+        None,
+        description="File of speakers' vectors for an open voice of SpeechT5: .safetensors with one under each name, "
+        "or .npy with one; null: zeros, which are nobody's voice.",
+    )
 
 
 def _changes(chosen: tuple[Change, ...] | Literal["auto", "none"], usual: tuple[Change, ...]) -> tuple[Change, ...]:

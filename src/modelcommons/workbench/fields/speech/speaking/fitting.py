@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from modelcommons.workbench.fields.speech.speaking.cepstra import distortion, of
 from modelcommons.workbench.fields.speech.speaking.metrics import described, losses
 from modelcommons.workbench.fields.speech.speaking.model import Voice
 from modelcommons.workbench.fields.speech.speaking.open_models import load_open
+from modelcommons.workbench.fields.speech.speaking.speech_t5 import SpeechT5
 from modelcommons.workbench.fields.speech.speaking.utterances import Utterances, spelled
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
 from modelcommons.workbench.task import Job
@@ -74,21 +76,24 @@ def _take_open(validation: Utterances, job: Job) -> Fit:
     """An open voice as it is: the transformers library has no training for it."""
     from modelcommons.workbench.engine.adapters import quiet
 
-    assert job.choice.folder is not None
-    begun, vits = time.monotonic(), load_open(job.choice.folder, read_config(job.choice.folder))
-    voice = Voice(vits, validation.rate_hz)
+    assert job.choice.folder is not None and isinstance(job.options, SynthesisOptions)
+    begun, folder = time.monotonic(), job.choice.folder
+    vocoder, voices = (Path(each).expanduser() if each else None for each in (job.options.vocoder, job.options.voices))
+    opened = load_open(folder, read_config(folder), vocoder, voices)
+    if isinstance(opened, SpeechT5) and not opened.voices:
+        job.progress.line("tune", "no `data.options.voices`: the speaker's vector is zeros, which is nobody's voice")
+    voice = Voice(opened, validation.rate_hz)
     some = [validation[at] for at in range(0, len(validation), -(-len(validation) // SCORED))]
     lines = [
         {"target": described(row.y, row.y.rate_hz), **answer}
         for row, answer in zip(some, voice.predict(some), strict=True)
     ]
-    vits.network.config.preprocess = {"rate_hz": validation.rate_hz}
+    opened.network.config.preprocess = {"rate_hz": validation.rate_hz}
     with quiet():
-        vits.network.save_pretrained(job.folder)
-        vits.tokenizer.save_pretrained(job.folder)
+        opened.save(job.folder)
     value, seconds = float(losses(lines).mean()), time.monotonic() - begun
-    size = sum(weight.numel() for weight in vits.network.parameters())
-    return Fit("mcd", value, (Point(0, 0.0, seconds, 0.0, value),), 0, 0.0, seconds, len(some) / seconds, size, 0)
+    points = (Point(0, 0.0, seconds, 0.0, value),)
+    return Fit("mcd", value, points, 0, 0.0, seconds, len(some) / seconds, opened.num_parameters, 0)
 
 
 def _fit_new(train: Utterances, validation: Utterances, job: Job) -> Fit:

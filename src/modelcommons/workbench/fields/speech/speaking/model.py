@@ -25,11 +25,13 @@ from modelcommons.workbench.fields.speech.sound import FASTEST, SLOWEST, Sound, 
 from modelcommons.workbench.fields.speech.speaking import metrics, vocoder
 from modelcommons.workbench.fields.speech.speaking.architectures import VOICES
 from modelcommons.workbench.fields.speech.speaking.cepstra import of_bands
-from modelcommons.workbench.fields.speech.speaking.open_models import VOCABULARY_FILES, load_open
+from modelcommons.workbench.fields.speech.speaking.open_models import OPEN_FILES, load_open
 from modelcommons.workbench.fields.speech.speaking.outline import Outline
-from modelcommons.workbench.fields.speech.speaking.utterances import Utterance, number_of, spelled
+from modelcommons.workbench.fields.speech.speaking.utterances import Utterance, is_said, number_of, spelled
 from modelcommons.workbench.fields.speech.transcription.alphabet import Alphabet
 from modelcommons.workbench.task import Answer, Row
+
+SHOWN = 100  # letters in a message
 
 
 class Speaks(Protocol):
@@ -37,7 +39,14 @@ class Speaks(Protocol):
     def speakers(self) -> tuple[str, ...]:
         """Whose voices it has; none where it has one voice only."""
 
+    @property
+    def letters(self) -> str:
+        """Those that it can say."""
+
     def say(self, asked: Utterance) -> Sound: ...
+    def unknown(self, text: str) -> list[str]:
+        """Letters, figures and signs of a text that it would leave out."""
+
     def pieces(self, text: str) -> list[str]:
         """The text in pieces that can be left out; together they are what is said."""
 
@@ -58,9 +67,21 @@ class Voice:
         return [self._answer(row, self.speaks.say(self.asked(row))) for row in rows]
 
     def asked(self, row: Row) -> Utterance:
-        """What is to be said: a row of the data that is of a stranger is said by the first voice; a person is told."""
-        is_strange = row.y is not None and row.x.speaker not in self.speaks.speakers
-        return Utterance(row.x.text) if is_strange else cast(Utterance, row.x)
+        """What is to be said. A row of the data is said as far as the voice knows its letters, that of a stranger by
+        the first speaker; a person is told.
+
+        Raises:
+            DataError: a person asks for letters that the voice does not know.
+        """
+        asked = cast(Utterance, row.x)
+        if row.y is not None:
+            return asked if asked.speaker in self.speaks.speakers else Utterance(asked.text)
+        if unknown := self.speaks.unknown(asked.text):
+            raise DataError(
+                f"Expected a text in the letters of this voice, {self.speaks.letters:.{SHOWN}}; it has also "
+                f"{' '.join(unknown):.{SHOWN}}. Write it in letters that the voice knows."
+            )
+        return asked
 
     def _answer(self, row: Row, sound: Sound) -> Answer:
         if row.y is not None:
@@ -83,6 +104,13 @@ class Own:
 
     def say(self, asked: Utterance) -> Sound:
         return self.played(self.frames(self.spelled(asked.text), asked.speaker)[0])
+
+    @property
+    def letters(self) -> str:
+        return self.alphabet.characters.strip()
+
+    def unknown(self, text: str) -> list[str]:
+        return sorted({char for char in spelled(text, self.capitals) if is_said(char)} - set(self.letters))
 
     def spelled(self, text: str) -> str:
         """The characters that the voice knows of a text.
@@ -140,16 +168,16 @@ def load(folder: Path, variant: str = "") -> Voice:
     if config["model_type"] == MODEL_TYPE:
         own = _own(folder, config)
         return Voice(own, own.features.logmel.rate_hz)
-    vits = load_open(folder, config)
-    rate_hz = (config.get("preprocess") or {}).get("rate_hz", vits.rate_hz)
+    opened = load_open(folder, config)
+    rate_hz = (config.get("preprocess") or {}).get("rate_hz", opened.rate_hz)
     if not isinstance(rate_hz, int) or not SLOWEST <= rate_hz <= FASTEST:
         raise FormatError(f"{folder / CONFIG}: expected a rate in Hz in preprocess, got {rate_hz!r:.40}.")
-    return Voice(vits, rate_hz)
+    return Voice(opened, rate_hz)
 
 
 def files(folder: Path, variant: str = "") -> list[str]:
     """What is read to predict."""
-    return [CONFIG, *(name for name in VOCABULARY_FILES if (folder / name).is_file()), WEIGHTS]
+    return [CONFIG, *(name for name in OPEN_FILES if (folder / name).is_file()), WEIGHTS]
 
 
 def _own(folder: Path, config: Mapping[str, Any]) -> Own:

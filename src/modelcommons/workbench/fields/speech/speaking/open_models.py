@@ -1,104 +1,39 @@
-"""open_models: voices of the transformers library (VITS, MMS), which speak but cannot be trained there."""
-
-# N samples
+"""open_models: voices of the transformers library (VITS, MMS, SpeechT5), which speak but cannot be trained here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from modelcommons.errors import FormatError
+from modelcommons.workbench.fields.speech.speaking.open_voice import OpenVoice
+from modelcommons.workbench.fields.speech.speaking.speech_t5 import VOCODER, VOICES, load_speech_t5
+from modelcommons.workbench.fields.speech.speaking.vits import load_vits
 
-from modelcommons.errors import DataError, FormatError
-from modelcommons.workbench.fields.speech.sound import Sound, as_int16
-from modelcommons.workbench.fields.speech.speaking.cepstra import cepstra
-from modelcommons.workbench.fields.speech.speaking.outline import Outline, loudness
-from modelcommons.workbench.fields.speech.speaking.utterances import Utterance, number_of
-
-VOCABULARY_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
-KINDS = ("vits",)  # model types
-
-
-@dataclass(frozen=True)
-class Vits:
-    """Text to wave in one network.
-
-    Source: Kim, Kong & Son, Conditional variational autoencoder with adversarial learning for end-to-end text-to-speech
-    (2021). Its noise is drawn from one seed, so that a text sounds the same each time.
-    """
-
-    network: Any
-    tokenizer: Any
-
-    @property
-    def rate_hz(self) -> int:
-        return int(self.network.config.sampling_rate)
-
-    @property
-    def speakers(self) -> tuple[str, ...]:
-        """Their numbers: they have no names."""
-        count = int(self.network.config.num_speakers)
-        return tuple(map(str, range(count))) if count > 1 else ()
-
-    def say(self, asked: Utterance) -> Sound:
-        """
-        Raises:
-            DataError: nothing of the text is in the voice's alphabet, or it has no such speaker.
-        """
-        import torch
-
-        inputs = self.tokenizer(asked.text, return_tensors="pt")
-        if not inputs["input_ids"].numel():
-            raise DataError(f"Expected a text in the letters of the voice, got none of them in '{asked.text:.40}'.")
-        number = number_of(asked.speaker, self.speakers)
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
-            torch.manual_seed(0)
-            made = self.network(**inputs, speaker_id=number if self.speakers else None).waveform[0]
-        return Sound(as_int16(made.float().cpu().numpy()), self.rate_hz)
-
-    def pieces(self, text: str) -> list[str]:
-        """Words, each with the blank behind it."""
-        words = text.split()
-        return [f"{word} " for word in words[:-1]] + words[-1:]
-
-    def outline(self, pieces: Sequence[str], speaker: str) -> Outline:
-        """Of the wave; how long a word takes is not told by the network, so it is its share of the letters."""
-        sound = self.say(Utterance("".join(pieces), speaker))
-        samples = sound.at(self.rate_hz)
-        letters = np.array([len(piece) for piece in pieces], np.float64)
-        return Outline(
-            cepstra(samples, self.rate_hz), loudness(samples, self.rate_hz), letters / letters.sum() * sound.seconds
-        )
+# beside config and weights
+OPEN_FILES = (
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "spm_char.model",
+    f"{VOCODER}/config.json", f"{VOCODER}/model.safetensors", VOICES,
+)  # fmt: skip
+KINDS = ("vits", "speecht5")  # model types
 
 
-def load_open(folder: Path, config: Mapping[str, Any]) -> Vits:
-    """A voice of the transformers library.
+def load_open(
+    folder: Path, config: Mapping[str, Any], vocoder: Path | None = None, voices: Path | None = None
+) -> OpenVoice:
+    """A voice of the transformers library; of `vocoder` and `voices` only SpeechT5 has any.
 
     Raises:
         FormatError: it is of another kind, or cannot be loaded without running code.
+        MissingPackage, UnsafeFile: see `load_speech_t5`.
     """
-    from transformers import AutoTokenizer, VitsModel
-
-    from modelcommons.workbench.engine.adapters import quiet
-
-    if config["model_type"] not in KINDS:
-        raise FormatError(
-            f"Expected a voice of the kind {' or '.join(KINDS)} in {folder}, got {config['model_type']!r}."
-        )
-    with quiet():
-        try:
-            network = VitsModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32")
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
-            raise FormatError(
-                f"{folder} is no voice that transformers can load without running code ({error!s:.200})."
-            ) from error
-    if getattr(tokenizer, "phonemize", False):
-        raise FormatError(
-            f"The voice in {folder} reads phonemes, which need the package phonemizer and espeak. "
-            "Take one that reads letters, such as those of MMS."
-        )
-    network.requires_grad_(False).train(False)
-    return Vits(network, tokenizer)
+    match config["model_type"]:
+        case "speecht5":
+            return load_speech_t5(folder, vocoder, voices)
+        case "vits" if not (vocoder or voices):
+            return load_vits(folder)
+        case "vits":
+            raise FormatError(f"The VITS in {folder} has neither vocoder nor voices of its own choice. Leave them out.")
+        case kind:
+            raise FormatError(f"Expected a voice of the kind {' or '.join(KINDS)} in {folder}, got {kind!r}.")

@@ -92,16 +92,22 @@ def read_input(value: Any) -> list[Row]:
 
 
 def number_of(speaker: str, speakers: Sequence[str]) -> int:
-    """Which of a voice's speakers it is; the first where nobody is named, or where there is one voice only.
+    """Which of a voice's speakers it is; the first where nobody is named.
 
     Raises:
-        DataError: there are several, and none of that name.
+        DataError: there is none of that name.
     """
-    if not speaker or not speakers:
+    if not speaker:
         return 0
     if speaker not in speakers:
-        raise DataError(f"There is no speaker '{speaker}' in this voice. Speakers: {', '.join(speakers)}.")
+        known = f"Speakers: {', '.join(speakers)}." if speakers else "It has one, without a name: name none."
+        raise DataError(f"There is no speaker '{speaker}' in this voice. {known}")
     return speakers.index(speaker)
+
+
+def is_said(char: str) -> bool:
+    """Letters, figures, accents and signs such as %; neither punctuation nor blanks."""
+    return unicodedata.category(char)[0] in "LMNS"
 
 
 def spelled(text: str, capitals: bool) -> str:

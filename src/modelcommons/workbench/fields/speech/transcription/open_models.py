@@ -52,11 +52,14 @@ def read_tokenizer(folder: Path) -> Any:
 
     Raises:
         FormatError: there is none that loads without running code.
+        MissingPackage: it needs SentencePiece.
     """
     from transformers import AutoTokenizer
 
     from modelcommons.workbench.engine.adapters import quiet
+    from modelcommons.workbench.engine.tokenizer import need_sentencepiece
 
+    need_sentencepiece(folder)
     with quiet():
         try:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
