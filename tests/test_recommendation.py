@@ -118,8 +118,17 @@ def test_equal_scores_may_change_places_and_others_may_not() -> None:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.integers(1, 12), st.integers(0, 3))
-def test_the_best_are_those_of_a_stable_sort(values: list[int], count: int, taken: int) -> None:
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.integers(1, 12), st.integers(0, 3), st.booleans())
+def test_the_best_are_those_of_a_stable_sort(values: list[int], count: int, taken: int, large: bool) -> None:
+    """Also as in a large catalogue: by the maxima of spans, and where more are equal than are sorted."""
+    with pytest.MonkeyPatch.context() as patch:
+        if large:
+            patch.setattr(ranking, "SPAN", 2)
+            patch.setattr(ranking, "MANY", count)
+        _check_top(values, count, taken)
+
+
+def _check_top(values: list[int], count: int, taken: int) -> None:
     row = np.array(values, np.float64)
     row[:taken] = -np.inf
     expected = [at for at in np.argsort(-row, kind="stable").tolist() if row[at] > -np.inf][:count]
@@ -193,7 +202,10 @@ def test_slit_is_the_best_linear_map_from_what_was_to_what_comes() -> None:
     assert answer == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_neighbours_are_the_nearest_by_shrunk_cosine() -> None:
+@pytest.mark.parametrize("size", [1, 10**6])
+def test_neighbours_are_the_nearest_by_shrunk_cosine(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether all pairs of items fit into memory, or one item's only."""
+    monkeypatch.setattr(closed, "CELLS", size)
     seen = dense(made_up())
     both = seen.T @ seen
     size = np.sqrt(np.diag(both))
@@ -233,6 +245,15 @@ def test_rows_padded_together_are_solved_as_they_are_alone(size: int, monkeypatc
         some = other[items]
         left = some.T @ some + 0.1 * other.T @ other + 0.1 * (len(items) + 0.1 * 12) * np.eye(3)
         assert together[row] == pytest.approx(np.linalg.solve(left, some.sum(axis=0)))
+
+
+def test_conjugate_gradients_lead_to_the_best_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closed, "STEPS", 12)
+    seen, rng = csr_array(dense(made_up())), np.random.default_rng(0)
+    other = rng.normal(size=(12, 3))
+    found = np.zeros((30, 3))
+    closed._improve(found, seen.indptr, seen.indices, other, 0.1, 0.1)
+    assert found == pytest.approx(closed._solved(seen.indptr, seen.indices, other, 0.1, 0.1), abs=1e-6)
 
 
 # --- rows and split -------------------------------------------------------------------------------------------------

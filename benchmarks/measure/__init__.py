@@ -65,6 +65,12 @@ def machine() -> str:
     )
 
 
+def peak_mib() -> int:
+    """The most memory that this process had; what its parent had before it began does not count, as in `ru_maxrss`."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
 def measured(recipe: str, folder: Path, *overrides: str) -> Measured:
     """Runs `recipes/<recipe>.yaml` from nothing; what an earlier run left would make the minutes untrue."""
     if folder.exists():

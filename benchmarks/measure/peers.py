@@ -20,10 +20,21 @@ def peer(program: str, *arguments: str, threads: int | None = None) -> dict[str,
     """
     if not PYTHON.exists():
         sys.exit("What this is compared with is not installed: run `make .peers/ready`, or leave the comparison out.")
+    return _answer([PYTHON, HERE / f"{program}.py", *arguments], threads)
+
+
+def ours(program: str, *arguments: str, threads: int | None = None) -> dict[str, Any]:
+    """What `benchmarks/<program>.py` printed in its last line, run in a process of its own as `peer` is.
+
+    Raises: SystemExit: it failed.
+    """
+    return _answer([sys.executable, HERE.parent / f"{program}.py", *arguments], threads)
+
+
+def _answer(command: list[str | Path], threads: int | None) -> dict[str, Any]:
     environ = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    command = [PYTHON, HERE / f"{program}.py", *arguments]
     done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(f"benchmarks/peers/{program}.py ended with {done.returncode}; what it said stands above.")
+        sys.exit(f"{Path(command[1]).name} ended with {done.returncode}; what it said stands above.")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer

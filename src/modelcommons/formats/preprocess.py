@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from modelcommons.formats.pixels import Shape
 
 LARGEST_SIDE = 2048  # pixels; more in a config is a mistake or an attack
 MEASURED = 10_000  # pictures that mean and deviation are taken from
+AT_ONCE = 2**22  # values that are counted together
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,24 @@ class Preprocess:
         return np.round(np.array(self.mean) * 255).astype(np.uint8)
 
 
-def spaced(num_rows: int) -> np.ndarray:
-    """Indices of the rows, evenly spaced, whose pictures are measured."""
-    return np.arange(0, num_rows, max(1, num_rows // MEASURED))
+def measured(pictures: Callable[[np.ndarray], np.ndarray], num_rows: int) -> Preprocess:
+    """Shape of the pictures, and each channel's mean and standard deviation over some of them, evenly spaced.
 
-
-def measured(pictures: np.ndarray) -> Preprocess:
-    """Shape of the pictures, uint8 (rows, height, width, channels), and each channel's mean and standard deviation."""
-    shares = pictures / 255.0
-    mean, std = shares.mean((0, 1, 2)), shares.std((0, 1, 2))
-    return Preprocess(Shape(*pictures.shape[1:]), _rounded(mean), _rounded(np.maximum(std, 1 / 255)))
+    Args:
+        pictures: those at some indices (int64), uint8 (rows, height, width, channels); asked for some at a time, since
+            all of them need not fit into memory.
+    """
+    some = np.arange(0, num_rows, max(1, num_rows // MEASURED))
+    shape = Shape(*pictures(some[:1]).shape[1:])
+    counts = np.zeros((shape.channels, 256), np.int64)  # how often each value occurs
+    at_once = max(1, AT_ONCE // (shape.height * shape.width * shape.channels))
+    for start in range(0, len(some), at_once):
+        values = pictures(some[start : start + at_once]).reshape(-1, shape.channels)
+        counts += [np.bincount(channel, minlength=256) for channel in values.T]
+    share, shares = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
+    mean = share @ shares
+    std = np.sqrt((share * (shares - mean[:, None]) ** 2).sum(axis=1))
+    return Preprocess(shape, _rounded(mean), _rounded(np.maximum(std, 1 / 255)))
 
 
 def _rounded(values: np.ndarray) -> tuple[float, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelcommons.formats.preprocess import Preprocess, measured, spaced
+from modelcommons.formats.preprocess import Preprocess, measured
 from modelcommons.workbench.engine.adapters import quiet
 from modelcommons.workbench.engine.augment import Change, augment
 from modelcommons.workbench.engine.processors import processor_inputs, read_processor
@@ -26,7 +27,8 @@ from modelcommons.workbench.task import Job
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SCORED_AT_ONCE = 500
+SCORED_AT_ONCE = 500  # pictures
+SCORED_VALUES = 2**24  # of large pictures fewer
 LORA_RANK = 8
 AVERAGE = 0.998  # of the weights over steps; what is kept is the average
 
@@ -44,7 +46,7 @@ def _fit_new(train: Pictures, validation: Pictures, job: Job) -> Fit:
     from modelcommons.workbench.fields.image.models import build
 
     options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options))
-    preprocess = measured(train.pixels(spaced(len(train))))
+    preprocess = measured(train.pixels, len(train))
     torch.manual_seed(job.seed)
     network = build(options, train.shape, len(train.labels))
     values = defaults(job.choice.name, len(train))
@@ -59,7 +61,7 @@ def _fit_open(train: Pictures, validation: Pictures, job: Job) -> Fit:
     import torch
 
     assert job.choice.folder is not None
-    preprocess = measured(train.pixels(spaced(len(train))))
+    preprocess = measured(train.pixels, len(train))
     torch.manual_seed(job.seed)  # the new head's weights
     network = open_network(job.choice.folder, train.labels)
     processor = read_processor(job.choice.folder)
@@ -153,8 +155,9 @@ def accuracy(network: nn.Module, rows: Pictures, inputs: Inputs) -> float:
     from modelcommons.workbench.engine.device import device
 
     right, codes = 0, rows.codes
-    for start in range(0, len(rows), SCORED_AT_ONCE):
-        indices = np.arange(start, min(start + SCORED_AT_ONCE, len(rows)))
+    at_once = max(1, min(SCORED_AT_ONCE, SCORED_VALUES // math.prod(rows.shape.dimensions)))
+    for start in range(0, len(rows), at_once):
+        indices = np.arange(start, min(start + at_once, len(rows)))
         logits = logits_of(network(torch.from_numpy(inputs(rows.pixels(indices))).to(device())))
         right += int((logits.argmax(1).cpu().numpy() == codes[indices]).sum())
     return right / len(rows)

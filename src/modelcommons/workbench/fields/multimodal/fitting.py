@@ -10,7 +10,7 @@ import numpy as np
 
 from modelcommons.errors import RecipeError
 from modelcommons.formats.model_folder import WEIGHTS, write_config
-from modelcommons.formats.preprocess import Preprocess, measured, spaced
+from modelcommons.formats.preprocess import Preprocess, measured
 from modelcommons.workbench.engine.adapters import quiet
 from modelcommons.workbench.engine.augment import Change, augment
 from modelcommons.workbench.engine.processors import processor_inputs, read_processor
@@ -52,7 +52,7 @@ def _fit_new(train: Pairs, validation: Pairs, job: Job) -> Fit:
     from modelcommons.workbench.fields.multimodal.towers import TwoTower
 
     options = TwoTowerOptions.model_validate(dict(job.choice.options))
-    preprocess = measured(train.pixels(spaced(len(train))))
+    preprocess = measured(train.pixels, len(train))
     learn_tokenizer(train.texts(), options.vocabulary, job.folder / TOKENIZER)
     tokenizer = read_tokenizer(job.folder)
     options = options.model_copy(update={"vocabulary": tokenizer.get_vocab_size()})
@@ -78,7 +78,7 @@ def _fit_open(train: Pairs, validation: Pairs, job: Job) -> Fit:
     method, folder = job.training.method, job.choice.folder
     if method == "lora":
         raise RecipeError("tune.method: image-text-matching tunes all weights or the head. Write `full` or `head`.")
-    preprocess = measured(train.pixels(spaced(len(train))))
+    preprocess = measured(train.pixels, len(train))
     torch.manual_seed(job.seed)
     towers = open_network(folder)
     if method == "head":

@@ -6,7 +6,7 @@ not have been there when the arrays were made, so new events and new users count
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ Weights = dict[str, np.ndarray]
 LONGEST = 100  # latest items of a history that SLIT learns from
 AHEAD = 20  # next items that it learns to foretell
 SWEEPS = 8  # alternations of iALS
-CELLS = 4_000_000  # numbers of one batch of histories, at most
+STEPS = 3  # of conjugate gradients in each
+CELLS = 2**18  # numbers worked on together, at most: 1 or 2 MB, what a core keeps near
+TINY = np.float32(1e-30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +69,44 @@ def item_knn(seen: csr_array, neighbours: int, shrink: float) -> Weights:
     """
     from scipy.sparse import csr_array
 
-    both = csr_array(seen.T @ seen)  # (items, items): users who chose both
-    size = np.sqrt(both.diagonal())
-    both.setdiag(0)
-    both.eliminate_zeros()
-    row = np.repeat(np.arange(both.shape[0]), np.diff(both.indptr))
-    value = both.data / (size[row] * size[both.indices] + shrink)
-    order = np.lexsort((both.indices, -value, row))  # row by row, the nearest first
-    place = np.arange(len(order)) - both.indptr[row[order]]
-    kept = np.sort(order[place < neighbours])
+    by_item = csr_array(seen.T)
+    by_item.sum_duplicates()
+    size = np.sqrt(np.asarray(by_item.multiply(by_item).sum(axis=1)).ravel())
+    work = np.cumsum(by_item @ np.diff(seen.indptr))  # products that the items up to each one cost
+    parts: list[list[np.ndarray]] = [[np.zeros(0, np.int64)] for _ in range(3)]  # items, those near them, how near
+    start = 0
+    while start < len(size):  # some at a time: the pairs that somebody chose both of need not all fit into memory
+        end = max(start + 1, int(np.searchsorted(work, (work[start - 1] if start else 0) + CELLS)))
+        both = csr_array(by_item[start:end] @ seen)  # users who chose both
+        row = np.repeat(np.arange(start, end), np.diff(both.indptr))
+        pair = row != both.indices
+        row, item = row[pair], both.indices[pair]
+        value = both.data[pair] / (size[row] * size[item] + shrink)
+        least = _least(value, np.bincount(row - start, minlength=end - start), neighbours)
+        some = np.flatnonzero(value >= least[row - start])
+        some = some[np.lexsort((item[some], -value[some], row[some]))]  # row by row, the nearest first
+        place = np.arange(len(some)) - np.searchsorted(row[some], row[some])
+        kept = some[place < neighbours]
+        kept = kept[np.lexsort((item[kept], row[kept]))]
+        for found, values in zip(parts, (row, item, value), strict=True):
+            found.append(values[kept])
+        start = end
+    row, item, value = map(np.concatenate, parts)
     return {
-        "near.item": both.indices[kept].astype(np.int32),
-        "near.value": value[kept].astype(np.float32),
-        "near.start": np.searchsorted(row[kept], np.arange(both.shape[0] + 1)).astype(np.int64),
+        "near.item": item.astype(np.int32),
+        "near.value": value.astype(np.float32),
+        "near.start": np.searchsorted(row, np.arange(len(size) + 1)).astype(np.int64),
     }
+
+
+def _least(values: np.ndarray, counts: np.ndarray, most: int) -> np.ndarray:
+    """Of consecutive rows of so many values each, the `most`-th largest; of shorter rows minus infinity."""
+    least, start = np.full(len(counts), -np.inf), 0
+    for row, count in enumerate(counts.tolist()):
+        if count > most:
+            least[row] = np.partition(values[start : start + count], count - most)[count - most]
+        start += count
+    return least
 
 
 def _knn_scorer(weights: Mapping[str, np.ndarray], num_items: int) -> Scorer:
@@ -100,12 +126,17 @@ def ease(seen: csr_array, regularization: float, most_items: int) -> Weights:
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data (WWW 2019). Only the most chosen items take part:
     the inverse costs 8 bytes for each pair of them.
     """
+    from scipy.linalg.lapack import dpotrf, dpotri
+
     count = np.asarray(seen.sum(axis=0)).ravel()
     kept = np.sort(np.argsort(-count, kind="stable")[: min(most_items, int((count > 1).sum()) or 1)])
     some = seen[:, kept].astype(np.float64)
     gram = np.asarray((some.T @ some).toarray())
     gram[np.diag_indices(len(kept))] += regularization
-    inverse = np.linalg.inv(gram)
+    factor, _ = dpotrf(gram, overwrite_a=True)  # by Cholesky, in place: half the work of any matrix's inverse
+    inverse, _ = dpotri(factor, overwrite_c=True)
+    inverse = np.triu(inverse)
+    inverse += np.triu(inverse, 1).T
     weight = -inverse / np.diag(inverse)
     np.fill_diagonal(weight, 0.0)
     return {"kept": kept.astype(np.int64), "weight": weight.astype(np.float32)}
@@ -202,11 +233,64 @@ def ials(seen: csr_array, factors: int, unobserved: float, regularization: float
     from scipy.sparse import csr_array
 
     rng, by_item = np.random.default_rng(seed), csr_array(seen.T)
-    items = rng.normal(0, 0.1 / np.sqrt(factors), (seen.shape[1], factors))
+    items = rng.normal(0, 0.1 / np.sqrt(factors), (seen.shape[1], factors)).astype(np.float32)
+    users = np.zeros((seen.shape[0], factors), np.float32)
     for _ in range(SWEEPS):
-        users = _solved(seen.indptr, seen.indices, items, unobserved, regularization)
-        items = _solved(by_item.indptr, by_item.indices, users, unobserved, regularization)
-    return {"factors": items.astype(np.float32)}
+        _improve(users, seen.indptr, seen.indices, items, unobserved, regularization)
+        _improve(items, by_item.indptr, by_item.indices, users, unobserved, regularization)
+    return {"factors": items}
+
+
+def _improve(
+    mine: np.ndarray, indptr: np.ndarray, indices: np.ndarray, other: np.ndarray, unobserved: float,
+    regularization: float,
+) -> None:  # fmt: skip
+    """Moves one side's factors, in place, towards the best given the other side's: a few conjugate-gradient steps.
+
+    Source: Takács, Pilászy & Tikk, Applications of the conjugate gradient method for implicit feedback collaborative
+    filtering (RecSys 2011). No matrix is made or factored for a row, and steps go on where the last sweep ended.
+    """
+    everywhere = (unobserved * (other.T @ other)).astype(mine.dtype)
+    for rows, count, vectors in _batches(indptr, indices, other, len(mine)):
+        ridge = (regularization * (count + unobserved * len(other)))[:, None, None].astype(mine.dtype)
+        mine[rows] = _stepped(mine[rows][:, None], vectors, everywhere, ridge)[:, 0]
+
+
+def _batches(
+    indptr: np.ndarray, indices: np.ndarray, other: np.ndarray, most_rows: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows that are not empty, those of like length together: which they are, how long, and the other side's factors of
+    their choices, padded with 0, (rows, longest, factors).
+    """
+    count, size = np.diff(indptr), other.shape[1]
+    padded = np.concatenate([other, np.zeros((1, size), other.dtype)])
+    order = np.argsort(count, kind="stable")
+    order = order[count[order] > 0]
+    while len(order):
+        longest = int(count[order[-1]])
+        order, rows = np.split(order, [-max(1, min(most_rows, CELLS // (longest * size)))])
+        place = np.arange(longest)
+        known = indices[np.minimum(indptr[rows][:, None] + place, len(indices) - 1)]
+        inside = place < count[rows][:, None]
+        yield rows, count[rows], padded.take(np.where(inside, known, len(other)), axis=0)
+
+
+def _stepped(found: np.ndarray, vectors: np.ndarray, everywhere: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+    """Conjugate gradients on (V'V + everywhere + ridge) f = V'1 of each row; `found` (rows, 1, size) is the start."""
+    across = vectors.transpose(0, 2, 1)
+
+    def times(some: np.ndarray) -> np.ndarray:
+        return np.asarray((some @ across) @ vectors + some @ everywhere + ridge * some)
+
+    left = (1 - found @ across) @ vectors - found @ everywhere - ridge * found  # what is not explained yet
+    way, size = left, np.vecdot(left, left)[:, :, None]
+    for _ in range(STEPS):
+        turned = times(way)
+        length = size / np.maximum(np.vecdot(way, turned)[:, :, None], TINY)
+        found, left = found + length * way, left - length * turned
+        before, size = size, np.vecdot(left, left)[:, :, None]
+        way = left + size / np.maximum(before, TINY) * way
+    return found
 
 
 def _solved(
@@ -215,21 +299,10 @@ def _solved(
     """The best factors of one side, given the other side's, (rows, factors)."""
     size = other.shape[1]
     everywhere = unobserved * (other.T @ other)
-    count = np.diff(indptr)
-    found = np.zeros((len(count), size))
-    order = np.argsort(count, kind="stable")
-    order = order[count[order] > 0]
-    start = 0
-    while start < len(order):  # rows of like length together, padded with an item of no factors
-        longest = count[order[min(start + CELLS // size**2, len(order)) - 1]]
-        rows = order[start : start + max(1, min(CELLS // size**2, CELLS // (int(longest) * size)))]
-        start += len(rows)
-        longest = int(count[rows[-1]])
-        place = indptr[rows][:, None] + np.arange(longest)
-        inside = np.arange(longest) < count[rows][:, None]
-        vectors = other[indices[np.where(inside, place, 0)]] * inside[:, :, None]  # (rows, longest, factors)
+    found = np.zeros((len(indptr) - 1, size))
+    for rows, count, vectors in _batches(indptr, indices, other, max(1, CELLS // size**2)):
         left = np.matmul(vectors.transpose(0, 2, 1), vectors) + everywhere
-        left[:, np.arange(size), np.arange(size)] += regularization * (count[rows] + unobserved * len(other))[:, None]
+        left[:, np.arange(size), np.arange(size)] += regularization * (count + unobserved * len(other))[:, None]
         found[rows] = np.linalg.solve(left, vectors.sum(axis=1)[:, :, None])[:, :, 0]
     return found
 

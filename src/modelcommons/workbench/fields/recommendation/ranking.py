@@ -9,8 +9,10 @@ import numpy as np
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-CELLS = 8_000_000  # scores held at a time, 64 MB: so many users are ranked together, whatever the catalogue's size
+CELLS = 2_000_000  # scores held at a time, 16 MB: so many users are ranked together, whatever the catalogue's size
 POOL = 100  # best items from which a mixed list is picked
+SPAN = 64  # items whose best score stands for them while the best of all are looked for
+MANY = 1024  # candidates for one list that are not sorted
 
 
 def at_once(num_items: int) -> int:
@@ -28,16 +30,28 @@ def top(scores: np.ndarray, count: int) -> np.ndarray:
         (users, count) int64, -1 where there are no more candidates.
     """
     found = np.full((len(scores), count), -1, np.int64)
-    for row, out in zip(scores, found, strict=True):
-        if count < len(row):
-            least = np.partition(row, len(row) - count)[len(row) - count]
-            some = np.flatnonzero(row >= least)
-        else:
-            some = np.arange(len(row))
+    for row, least, out in zip(scores, _floors(scores, count), found, strict=True):
+        some = np.flatnonzero(row >= least)
+        if len(some) > MANY:  # most have the same score, such as 0 of what nobody like them chose
+            last = np.partition(row[some], len(some) - count)[len(some) - count]
+            equal = some[row[some] == last][:count]
+            some = np.sort(np.concatenate([some[row[some] > last], equal]))
         some = some[row[some] > -np.inf]
         best = some[np.argsort(-row[some], kind="stable")][:count]
         out[: len(best)] = best
     return found
+
+
+def _floors(scores: np.ndarray, count: int) -> np.ndarray:
+    """For each row a score that at least `count` reach, and few others: the count-th largest of the maxima of spans."""
+    num_rows, num_items = scores.shape
+    if num_items <= count:
+        return np.full(num_rows, -np.inf)
+    num_spans = num_items // SPAN
+    if num_spans <= count:
+        return np.asarray(np.partition(scores, num_items - count, axis=1)[:, num_items - count])
+    maxima = scores[:, : num_spans * SPAN].reshape(num_rows, num_spans, SPAN).max(axis=2)
+    return np.asarray(np.partition(maxima, num_spans - count, axis=1)[:, num_spans - count])
 
 
 def alike(profiles: csr_array, items: np.ndarray) -> np.ndarray:
