@@ -21,6 +21,7 @@ from modelcommons.workbench.sources import bundled
 from modelcommons.workbench.stages.evaluate import Ruler
 from modelcommons.workbench.stages.get import Got, get_source
 from modelcommons.workbench.stages.prepare import prepare
+from modelcommons.workbench.stages.tune import Chosen, Tuned
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 # protocol -> folder in ../shared/data; the others come inside packages
@@ -74,7 +75,8 @@ def ruler(recipe: Recipe, folder: Path) -> Ruler:
     """What `evaluate` scores with, made of the recipe's real data; its making checks data, ids and baseline."""
     task, source = resolve(recipe), get_source(recipe.data)
     data = prepare(task, source, recipe, RunFolder(folder), Silent())
-    return Ruler(task, Got(source, (), ()), data, recipe, RunFolder(folder), Silent())
+    tuned = Tuned(0, (), (), Chosen(0, "", {}))
+    return Ruler(task, tuned, Got(source, (), ()), data, recipe, RunFolder(folder), Silent())
 
 
 @pytest.mark.parametrize("name", protocols.names())

@@ -208,7 +208,8 @@ def plan(
 
     with progress(quiet) as told:
         planned = plan(load(recipe, overrides or ()), told)
-    show({**plain(planned), "fits": planned.fits, "why": planned.why}, str(planned), json)
+    about = {"seconds": planned.seconds, "fits": planned.fits, "why": planned.why}
+    show({**plain(planned), **about}, str(planned), json)
     raise typer.Exit(0 if planned.fits else 1)
 
 

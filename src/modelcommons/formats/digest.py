@@ -9,6 +9,8 @@ from pathlib import Path
 
 from modelcommons.formats.canonical import canonical
 
+PIECE = 1 << 18  # bytes
+
 
 def sha256(data: bytes) -> str:
     """64 hexadecimal digits."""
@@ -17,8 +19,13 @@ def sha256(data: bytes) -> str:
 
 def file_sha256(path: Path) -> str:
     """Digest of a file's bytes, in constant memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open(
+        path, "rb", buffering=0
+    ) as file:  # a folder of small files takes two thirds of hashlib.file_digest's time
+        while some := file.read(PIECE):
+            digest.update(some)
+    return digest.hexdigest()
 
 
 def tree_sha256(files: Iterable[tuple[str, int, str]]) -> str:

@@ -27,6 +27,7 @@ LARGEST = 4 * 2**20  # bytes of a receipt
 
 HEX = r"^[0-9a-f]{64}$"
 NUMBER = r"^-?\d+(\.\d+)?$"
+BAND = r"^\d+(\.\d+)? to \d+(\.\d+)?$"
 
 
 class Part(BaseModel):
@@ -63,6 +64,14 @@ class Predictions(Part):
     sha256: str = Field(pattern=HEX)
     root: str = Field(alias="merkleRoot", pattern=HEX)
     count: int = Field(ge=0)
+
+
+class EnergyWh(Part):
+    """Electricity, in watt-hours; where nothing could be read, the middle of a wide band."""
+
+    value: str = Field(pattern=NUMBER)
+    band: str = Field(pattern=BAND)
+    method: str = Field(max_length=80)
 
 
 class Inputs(Part):
@@ -117,6 +126,13 @@ class Receipt:
     @property
     def predicate(self) -> Predicate:
         return self.statement.predicate
+
+    def energy(self, of: Literal["energyWh", "trainingEnergyWh"] = "energyWh") -> EnergyWh | None:
+        """Of scoring, or of the training before; None where the receipt does not say, as those before 2026-11-29."""
+        try:
+            return EnergyWh.model_validate(self.predicate.cost.get(of))
+        except ValidationError:  # `cost` is free in form, and no level rests on it
+            return None
 
     @property
     def results(self) -> Mapping[str, Result]:

@@ -1,4 +1,4 @@
-"""plan: whether a recipe fits this machine and its budget, from a few steps that were really taken."""
+"""plan: whether a recipe fits this machine and its budget: a few steps are taken, a few rows go through every stage."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import psutil
 
 from modelcommons.workbench import fields
@@ -20,14 +23,25 @@ from modelcommons.workbench.find import settled
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.resolve import resolve
-from modelcommons.workbench.stages.evaluate import BATCH, answers
-from modelcommons.workbench.stages.get import get
+from modelcommons.workbench.stages.evaluate import BATCH, Evaluated, answers, evaluate, to_disturb
+from modelcommons.workbench.stages.explain import Explained, explain
+from modelcommons.workbench.stages.get import Got, get
 from modelcommons.workbench.stages.prepare import Prepared, prepare
-from modelcommons.workbench.task import Choice, Job, Task
+from modelcommons.workbench.stages.publish import decide, publish
+from modelcommons.workbench.stages.shrink import shrink
+from modelcommons.workbench.stages.tune import Chosen, Trained, Tuned
+from modelcommons.workbench.task import Job, Task
 
-FEW, MORE = 3, 12  # steps of the two measured tries: their difference is free of what is paid once
-ANSWERED = 4 * BATCH  # test rows answered to measure
+FEW = 3  # steps of the first try, which also pays what is paid once
+MORE = (12, 400)  # steps of the second, at least and at most
+TRIED_SECONDS = 4.0  # that the second takes where steps are quick
+ANSWER_SECONDS = 2.0  # that the fewer of the test rows take, which go through the other stages
+FEWEST = 8  # of them
+TIMES = 4  # as many rows for what each row adds
+EXPLAINED = 2  # examples
 COPIES = 3  # of a model on disk: as trained, as exported, as published
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +54,12 @@ class Plan:
     epochs: float
     steps: int  # of one training
     seconds_per_step: float
-    tune_seconds: float  # all seeds, without the budget
-    evaluate_seconds: float  # all seeds and exports
+    prepare_seconds: float  # getting and reading the data
+    tune_seconds: float  # all seeds and candidates, inside the budget
+    evaluate_seconds: float  # all seeds
+    explain_seconds: float
+    shrink_seconds: float  # exports made and scored
+    publish_seconds: float  # without the upload
     budget_seconds: float | None
     affordable_epochs: float | None  # that the budget pays for; None without one
     memory: int  # peak of this process while it measured
@@ -66,8 +84,9 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Of the whole run: tuning inside its budget, and scoring."""
-        return min(self.tune_seconds, self.budget_seconds or math.inf) + self.evaluate_seconds
+        """Of the whole run."""
+        before, after = self.prepare_seconds + self.tune_seconds, self.explain_seconds + self.shrink_seconds
+        return before + self.evaluate_seconds + after + self.publish_seconds
 
     def __str__(self) -> str:
         sizes = " + ".join(f"{count:,}" for count in self.rows.values())
@@ -80,9 +99,10 @@ class Plan:
         return "\n".join(
             [
                 f"model     {self.model}, {self.parameters:,} parameters",
-                f"rows      {sizes}",
+                f"rows      {sizes} · read and checked in {_time(self.prepare_seconds)}",
                 f"tune      {_time(self.tune_seconds)}: {steps} · {budget}",
-                f"evaluate  {_time(self.evaluate_seconds)}; exports and explanations come on top",
+                f"evaluate  {_time(self.evaluate_seconds)} · explain {_time(self.explain_seconds)} · "
+                f"shrink {_time(self.shrink_seconds)} · publish {_time(self.publish_seconds)}",
                 f"memory    {_size(self.memory)} of {_size(self.memory_available)}",
                 f"disk      {_size(self.disk)} of {_size(self.disk_free)} free",
                 f"It fits: about {_time(self.seconds)}." if self.fits else f"It does not fit: {self.why}.",
@@ -97,48 +117,69 @@ class Plan:
 
 
 def plan(recipe: Recipe, progress: Progress | None = None) -> Plan:
-    """Reads the data, takes a few training steps in a temporary folder, and reckons from there.
+    """Reads the data, trains for a few steps in a temporary folder, takes a few test rows through every other stage,
+    and reckons from there.
 
     Under `model.auto` the first candidate stands for all. Memory is the peak of this very process, so call it in a
-    fresh one.
+    fresh one; the first use of libraries is in its seconds as it is in those of a run.
 
     Raises:
-        CommonsError: as `run` would, before it trains.
+        CommonsError: as `run` would; that licences do not go together is said before anything is trained.
     """
     progress = progress or Silent()
+    begun = time.monotonic()
     task = resolve(recipe)
     recipe = settled(recipe, task, progress)
     got = get(task, recipe, progress)
+    decide(got, recipe).agreed()
     with fields.needed(task), tempfile.TemporaryDirectory(prefix="commons-plan-") as name:
         folder = RunFolder(Path(name))
         data = prepare(task, got.source, recipe, folder, progress)
-        measured = _Measured(task, got.choices[0], data, recipe, folder, progress)
-        return _planned(measured, got.choices[0], data, recipe)
+        read = time.monotonic() - begun
+        tried = _Tried(task, got, data, recipe, folder, progress)
+        stages = _Stages(task, got, data, recipe, folder, tried.fit, progress)
+        return _planned(read, tried, stages, got, data, recipe)
 
 
-class _Measured:
-    """A few steps taken, a few rows answered."""
+class _Watch:
+    """Notes when each step of a training ended."""
+
+    def __init__(self) -> None:
+        self.ended: dict[int, float] = {}
+
+    def line(self, stage: str, text: str) -> None:
+        pass
+
+    def step(self, stage: str, done: float, total: float, text: str = "") -> None:
+        self.ended[int(done)] = time.monotonic()
+
+
+class _Tried:
+    """A few steps taken: what one costs, what a scoring costs, and what is paid once for each training or for all."""
 
     def __init__(
-        self, task: Task, choice: Choice, data: Prepared, recipe: Recipe, folder: RunFolder, progress: Progress
+        self, task: Task, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, progress: Progress
     ) -> None:
-        self.task, self.choice, self.data, self.recipe, self.progress = task, choice, data, recipe, progress
-        first, seconds = self._try(folder.stage("first"), FEW, checkpoint_seconds=0)
-        self.fit, self.seconds_per_step, self.scoring = first, 0.0, seconds
-        place = folder.path / "first"
-        if first.steps:
-            place = folder.stage("second")
-            self.fit, more = self._try(place, FEW + MORE, checkpoint_seconds=3600)
-            taken = max(1, self.fit.steps - first.steps)
-            self.seconds_per_step = max(0.0, more - seconds) / taken or more / self.fit.steps
-            self.scoring = max(0.0, more - self.fit.steps * self.seconds_per_step)  # and all that is paid once
-        self.model_size = _folder_size(place / "model")
+        self.task, self.choice, self.data, self.recipe = task, got.choices[0], data, recipe
+        progress.step("plan", 0, 3, "the first steps")
+        first, cold, cold_start = self._try(folder.stage("first"), FEW, checkpoint_seconds=0)
         self.checkpoints = _folder_size(folder.path / "first" / "checkpoints")
-        self.seconds_per_row = self._answer(place / "model")
+        progress.step("plan", 1, 3, "more steps")
+        each = (first.seconds / first.steps) if first.steps else 0.0
+        steps = min(max(MORE[0], round(TRIED_SECONDS / max(each, 1e-6))), MORE[1]) if first.steps else None
+        self.fit, warm, warm_start = self._try(folder.stage("tuned"), steps, checkpoint_seconds=3600)
+        self.model_size = _folder_size(folder.path / "tuned" / "model")
+        self.step, self.scoring = self._each(self.fit)
+        if self.fit.steps:
+            self.once = max(0.0, cold_start - warm_start)
+            self.training = max(0.0, warm - self.fit.seconds)
+        else:  # solved at once; a first try with other settings was cut short
+            self.once, self.training = (cold - warm, warm) if first.settings == self.fit.settings else (cold, warm)
 
-    def _try(self, place: Path, steps: int, checkpoint_seconds: float) -> tuple[Fit, float]:
-        """A training of so many steps; its seconds."""
+    def _try(self, place: Path, steps: int | None, checkpoint_seconds: float) -> tuple[Fit, float, float]:
+        """A training of so many steps; its seconds, and those before its first step had ended."""
         (place / "model").mkdir()
+        self.watch = _Watch()
         job = Job(
             choice=self.choice,
             training=self.recipe.tune.model_copy(update={"checkpoint_seconds": checkpoint_seconds}),
@@ -146,50 +187,132 @@ class _Measured:
             seed=self.recipe.tune.seeds[0],
             folder=place / "model",
             checkpoints=place / "checkpoints",
-            progress=self.progress,
+            progress=self.watch,
             max_steps=steps,
         )
         begun = time.monotonic()
         fit = self.task.fit(self.data.parts.train, self.data.parts.validation, job)
-        return fit, time.monotonic() - begun
+        return fit, time.monotonic() - begun, min(self.watch.ended.values(), default=begun) - begun
 
-    def _answer(self, folder: Path) -> float:
-        model, rows = self.task.load(folder), self.data.parts.test
-        chosen = range(min(len(rows), ANSWERED))
+    def _each(self, fit: Fit) -> tuple[float, float]:
+        """Seconds of a step, from those that no scoring came before, and of a scoring."""
+        if not fit.steps:
+            return 0.0, 0.0
+        scored, ended = {point.step for point in fit.curve}, self.watch.ended
+        steps = [ended[at] - ended[at - 1] for at in ended if at - 1 in ended and at - 1 not in scored]
+        if not steps:  # a scoring after each: they count together
+            return fit.seconds / fit.steps, 0.0
+        each = float(np.mean(steps))
+        return each, max(0.0, fit.seconds - fit.steps * each) / len(fit.curve)
+
+
+class _Stages:
+    """Seconds of what comes after tuning: of a few rows, which pay all that is paid once, and what each row adds."""
+
+    def __init__(
+        self, task: Task, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, fit: Fit, progress: Progress
+    ) -> None:
+        self.task, self.got, self.data, self.folder = task, got, data, folder
+        self.recipe = recipe.model_copy(
+            update={
+                "evaluate": recipe.evaluate.model_copy(update={"protocol": None, "disturb": ()}),
+                "explain": recipe.explain.model_copy(update={"examples": min(EXPLAINED, recipe.explain.examples)}),
+                "publish": recipe.publish.model_copy(update={"repo": None}),
+            }
+        )
+        choice, seed = got.choices[0], recipe.tune.seeds[0]
+        self.tuned = Tuned(0, (Trained(seed, "tuned/model", fit),), (), Chosen(0, choice.name, dict(choice.options)))
+        progress.step("plan", 2, 3, "a few rows through every stage")
+        few = self._rows(self._affordable())
+        many = self._rows(TIMES * len(few.parts.test))
+        scored, self.evaluate = self._timed(lambda: self._evaluate(few, self.recipe))
+        _, again = self._timed(lambda: self._evaluate(few, self.recipe))
+        _, longer = self._timed(lambda: self._evaluate(many, self.recipe))
+        num_few, num_rows = len(few.parts.test), len(data.parts.test)
+        self.per_row = max(0.0, longer - again) / max(1, len(many.parts.test) - num_few)
+        self.seed = again + (num_rows - num_few) * self.per_row  # each seed more
+        self.evaluate += (num_rows - num_few) * self.per_row
+        disturbed = len(to_disturb(task, recipe, num_few))
+        if disturbed:
+            asked = self.recipe.evaluate.model_copy(update={"disturb": recipe.evaluate.disturb})
+            _, with_them = self._timed(lambda: self._evaluate(few, self.recipe.model_copy(update={"evaluate": asked})))
+            self.evaluate += max(0.0, with_them - again) * len(to_disturb(task, recipe, num_rows)) / disturbed
+        explained, self.explain = self._explain(few, scored, recipe.explain.examples)
+        shrunk, self.shrink = self._timed(
+            lambda: shrink(task, self.tuned, got, few, scored, self.recipe, folder, Silent())
+        )
+        self.shrink += len(shrunk.exports) * (num_rows - num_few) * self.per_row
+        _, self.publish = self._timed(
+            lambda: publish(task, got, few, self.tuned, scored, explained, shrunk, self.recipe, folder, Silent())
+        )
+
+    def _timed(self, work: Callable[[], Value]) -> tuple[Value, float]:
         begun = time.monotonic()
-        for _ in answers(model, rows, chosen):
-            pass
-        return (time.monotonic() - begun) / max(1, len(chosen))
+        return work(), time.monotonic() - begun
+
+    def _rows(self, number: int) -> Prepared:
+        """The data with fewer test rows, evenly chosen."""
+        test = self.data.parts.test
+        some = np.unique(np.linspace(0, len(test) - 1, min(number, len(test))).round().astype(np.int64))
+        return replace(self.data, parts=replace(self.data.parts, test=test.take(some)))
+
+    def _affordable(self) -> int:
+        """Rows that can be answered in a short time, up to a batch."""
+        model, rows = self.task.load(self.folder.path / "tuned/model"), self.data.parts.test
+        few = range(min(FEWEST, len(rows)))
+        _, seconds = self._timed(lambda: list(answers(model, rows, few)))
+        return max(FEWEST, min(BATCH, int(len(few) * ANSWER_SECONDS / max(seconds, 1e-9))))
+
+    def _evaluate(self, data: Prepared, recipe: Recipe) -> Evaluated:
+        return evaluate(self.task, self.tuned, self.got, data, recipe, self.folder, Silent())
+
+    def _explain(self, data: Prepared, scored: Evaluated, wanted: int) -> tuple[Explained, float]:
+        def some() -> Explained:
+            return explain(self.task, self.tuned, data, scored, self.recipe, self.folder, Silent())
+
+        explained, cold = self._timed(some)
+        made = len(explained.examples)
+        if not made:
+            return explained, cold
+        _, warm = self._timed(some)
+        return explained, cold + (min(wanted, len(self.data.parts.test)) - made) * warm / made
 
 
-def _planned(measured: _Measured, choice: Choice, data: Prepared, recipe: Recipe) -> Plan:
+def _planned(read: float, tried: _Tried, stages: _Stages, got: Got, data: Prepared, recipe: Recipe) -> Plan:
     from modelcommons.workbench.engine.train import SCORINGS
 
-    fit, seeds, parts = measured.fit, len(recipe.tune.seeds), data.parts
+    fit, seeds, parts = tried.fit, len(recipe.tune.seeds), data.parts
     steps, epochs = int(fit.settings.get("total", fit.steps)), float(fit.settings.get("epochs", fit.epochs))
-    scorings = min(steps, max(SCORINGS, math.ceil(epochs))) if fit.steps else 1
-    fixed = scorings * measured.scoring
+    every = max(1, min(round(steps / max(epochs, 1e-9)), math.ceil(steps / SCORINGS)))
+    fixed = math.ceil(steps / every) * tried.scoring
     budget = None if recipe.tune.budget.minutes is None else recipe.tune.budget.minutes * 60
     affordable = None
     if budget is not None:
         step_budget = max(0.0, budget / seeds - fixed)
-        affordable = min(epochs, epochs * step_budget / max(steps * measured.seconds_per_step, 1e-9))
-    exports = len(recipe.shrink.formats)
+        affordable = min(epochs, epochs * step_budget / max(steps * tried.step, 1e-9))
+    whole = steps * tried.step + fixed
+    candidates = len(got.choices) if len(got.choices) > 1 else 0
+    trying = candidates * min(whole, recipe.model.try_minutes * 60)
+    tune = tried.once + (candidates + seeds) * tried.training + trying + min(seeds * whole, budget or math.inf)
     process = psutil.Process()
     return Plan(
-        model=choice.name,
+        model=got.choices[0].name,
         rows={name: len(getattr(parts, name)) for name in ("train", "validation", "test")},
         parameters=fit.parameters,
         epochs=epochs,
         steps=steps,
-        seconds_per_step=measured.seconds_per_step,
-        tune_seconds=seeds * (steps * measured.seconds_per_step + fixed),
-        evaluate_seconds=(seeds + exports) * len(parts.test) * measured.seconds_per_row,
+        seconds_per_step=tried.step,
+        prepare_seconds=read,
+        tune_seconds=tune,
+        evaluate_seconds=stages.evaluate + (seeds - 1) * stages.seed,
+        explain_seconds=stages.explain,
+        shrink_seconds=stages.shrink,
+        publish_seconds=stages.publish,
         budget_seconds=budget,
         affordable_epochs=affordable,
         memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         memory_available=psutil.virtual_memory().available + process.memory_info().rss,
-        disk=(seeds + COPIES) * measured.model_size + 2 * measured.checkpoints,
+        disk=(seeds + COPIES) * tried.model_size + 2 * tried.checkpoints,
         disk_free=shutil.disk_usage(Path.cwd()).free,
     )
 

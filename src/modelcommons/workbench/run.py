@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -16,6 +16,7 @@ from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine import ranks
+from modelcommons.workbench.engine.energy import Energy, Meter
 from modelcommons.workbench.engine.progress import Progress, Silent
 from modelcommons.workbench.find import settled
 from modelcommons.workbench.folder import RunFolder, write
@@ -30,7 +31,18 @@ from modelcommons.workbench.stages.shrink import Shrunk, shrink
 from modelcommons.workbench.stages.tune import Tuned, Tuning, tune
 from modelcommons.workbench.task import Task
 
+
+class Drew(Protocol):
+    """What a stage comes to, with the electricity it took."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def energy(self) -> Energy | None: ...
+
+
 Value = TypeVar("Value")
+Drawn = TypeVar("Drawn", bound=Drew)
 
 # stage -> the recipe sections that its result depends on; a change elsewhere does not run it again
 MODEL = ("task", "model", "data", "tune")
@@ -112,8 +124,8 @@ def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) ->
     got = get(task, recipe, progress)
     data = prepare(task, got.source, recipe, folder, progress)
 
-    def once(name: str, kind: type[Value], work: Callable[[], Value]) -> Value:
-        return _once(name, kind, work, folder, _key(name, recipe, got, data))
+    def once(name: str, kind: type[Drawn], work: Callable[[], Drawn]) -> Drawn:
+        return _once(name, kind, lambda: _metered(name, work, folder), folder, _key(name, recipe, got, data))
 
     ranks.shared({"recipe": recipe.model_dump(mode="json", by_alias=True), "split": dict(data.ids_sha256)})
     tuned = once("tune", Tuned, lambda: tune(task, got, data.parts, recipe, folder, progress))
@@ -149,6 +161,13 @@ def _once(name: str, kind: type[Value], work: Callable[[], Value], folder: RunFo
     value = work()
     folder.finish(name, key, adapter.dump_python(value, mode="json"))
     return value
+
+
+def _metered(name: str, work: Callable[[], Drawn], folder: RunFolder) -> Drawn:
+    """The stage's result with what it drew, over all resumptions."""
+    with Meter(folder.stage(name) / "energy.json") as meter:
+        value = work()
+        return replace(value, energy=meter.energy())
 
 
 def _key(name: str, recipe: Recipe, got: Got, data: Prepared) -> str:

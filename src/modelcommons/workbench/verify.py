@@ -372,7 +372,10 @@ class _Climb:
         first, claim = found.predicate.results[0], found.predicate.claim
         if (claim.metric, claim.value) != (first.metric, first.value):
             raise Contradicted(f"It claims {claim.metric} {claim.value}, but measured {first.metric} {first.value}.")
-        return f"{claim.metric} {_short(claim.value)}, {found.predicate.relationship}, {found.predicate.finished}"
+        energy = found.energy()
+        drew = f", {_short(energy.value)} Wh ({energy.band}, {energy.method})" if energy else ""
+        said = f"{claim.metric} {_short(claim.value)}, {found.predicate.relationship}, {found.predicate.finished}"
+        return f"{said}{drew}"
 
     # --- files -------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from modelcommons.formats.digest import file_sha256, folder_sha256, tree_sha256
 from modelcommons.formats.predictions import Lines, Written
 from modelcommons.formats.receipt import decimal
 from modelcommons.workbench import protocols
+from modelcommons.workbench.engine.energy import Energy, Meter
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.folder import RunFolder, write
 from modelcommons.workbench.recipe import Recipe
@@ -79,6 +80,7 @@ class Evaluated:
     main: Evaluation
     others: tuple[Evaluation, ...]  # of other seeds
     baseline_predictions: str  # path, relative to the run folder
+    energy: Energy | None = None  # of all seeds and the baseline
 
 
 def evaluate(
@@ -89,7 +91,7 @@ def evaluate(
     Raises:
         Contradicted: the recipe names a protocol, and the data, the test rows or the baseline are not the protocol's.
     """
-    ruler = Ruler(task, got, data, recipe, folder, progress)
+    ruler = Ruler(task, tuned, got, data, recipe, folder, progress)
     chosen = tuned.trained[tuned.chosen]
     main = ruler.evaluate(folder.path / chosen.folder, "", "model", chosen.seed)
     others = tuple(
@@ -114,10 +116,10 @@ class Ruler:
     """The one way from a model folder to scores: for the model, the baseline, other seeds and every export."""
 
     def __init__(
-        self, task: Task, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, progress: Progress
+        self, task: Task, tuned: Tuned, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, progress: Progress
     ) -> None:
-        self.task, self.got, self.data, self.recipe, self.folder, self.progress = (
-            task, got, data, recipe, folder, progress
+        self.task, self.tuned, self.got, self.data, self.recipe, self.folder, self.progress = (
+            task, tuned, got, data, recipe, folder, progress
         )  # fmt: skip
         if recipe.evaluate.protocol:
             protocol, test = protocols.find(recipe.evaluate.protocol), data.parts.test
@@ -132,15 +134,16 @@ class Ruler:
     def evaluate(self, model_folder: Path, variant: str, name: str, seed: int) -> Evaluation:
         """Answers every test row by the files in `model_folder`, stores, scores and signs."""
         started, begun = datetime.now(UTC), (time.monotonic(), time.process_time())
-        model = self.task.load(model_folder, variant)
-        path = self.folder.path / f"evaluate/predictions/{name}.jsonl.gz"
-        written = predictions.write(path, self._lines(model, name))
-        lines = predictions.read(path)
-        scores = tuple(self.task.scores(lines, self.recipe.evaluate.seed))
-        moved = noise(model, self.data.parts.test)
-        disturbed = self._to_disturb(len(lines)) if name == "model" else range(0)
-        digest = folder_sha256(model_folder, self.task.files(model_folder, variant))
-        cost = _cost(*begun)
+        with Meter() as meter:
+            model = self.task.load(model_folder, variant)
+            path = self.folder.path / f"evaluate/predictions/{name}.jsonl.gz"
+            written = predictions.write(path, self._lines(model, name))
+            lines = predictions.read(path)
+            scores = tuple(self.task.scores(lines, self.recipe.evaluate.seed))
+            moved = noise(model, self.data.parts.test)
+            digest = folder_sha256(model_folder, self.task.files(model_folder, variant))
+        disturbed = to_disturb(self.task, self.recipe, len(lines)) if name == "model" else range(0)
+        cost = _cost(*begun, meter.energy(), self.tuned)
         statement = self._statement(name, digest, scores, written, moved, cost, started)
         target = f"evaluate/receipts/{name}.json"
         write(self.folder.path / target, receipt.sign(statement, keys.own()))
@@ -194,12 +197,6 @@ class Ruler:
                 for value in sorted(parts, key=_natural)
             }
         return found
-
-    def _to_disturb(self, num_rows: int) -> range:
-        """Which test rows are answered again, disturbed: so many at most, evenly."""
-        if not isinstance(self.task, Disturbs) or not self.recipe.evaluate.disturb:
-            return range(0)
-        return range(0, num_rows, -(-num_rows // MOST_DISTURBED))
 
     def _disturbed(self, model: Model, lines: Lines, rows: range) -> dict[str, tuple[Score, ...]]:
         """Scores of some test rows as they are, and after each disturbance."""
@@ -281,6 +278,13 @@ class Ruler:
     def _floor(self) -> dict[str, Any]:
         written = self.baseline_written
         return {"name": self.baseline_name, "sha256": written.sha256, "merkleRoot": written.merkle_root}
+
+
+def to_disturb(task: Task, recipe: Recipe, num_rows: int) -> range:
+    """Which test rows are answered again, disturbed: so many at most, evenly."""
+    if not isinstance(task, Disturbs) or not recipe.evaluate.disturb:
+        return range(0)
+    return range(0, num_rows, -(-num_rows // MOST_DISTURBED))
 
 
 def _natural(name: str) -> list[str | int]:
@@ -402,14 +406,23 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def _cost(wall: float, cpu: float) -> dict[str, Any]:
-    """Energy is left out: nothing here can measure it."""
+def _cost(wall: float, cpu: float, scoring: Energy, tuned: Tuned) -> dict[str, Any]:
+    """Of scoring, and of the tuning before it: of all seeds, whichever was scored."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {
+    cost = {
         "seconds": decimal(round(time.monotonic() - wall, 1)),
         "cpuSeconds": decimal(round(time.process_time() - cpu, 1)),
         "peakRssMiB": peak,
+        "energyWh": energy_wh(scoring).model_dump(),
+        "trainingSeconds": decimal(round(sum(each.fit.seconds for each in tuned.trained), 1)),
     }
+    return cost | ({"trainingEnergyWh": energy_wh(tuned.energy).model_dump()} if tuned.energy else {})
+
+
+def energy_wh(energy: Energy) -> receipt.EnergyWh:
+    """As receipts carry it, three digits of each number."""
+    value, low, high = (decimal(float(f"{each:.3g}")) for each in (energy.wh, energy.low, energy.high))
+    return receipt.EnergyWh(value=value, band=f"{low} to {high}", method=energy.method)
 
 
 def _utc(moment: datetime) -> str:

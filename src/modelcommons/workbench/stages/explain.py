@@ -9,6 +9,7 @@ import numpy as np
 
 from modelcommons.formats import predictions
 from modelcommons.workbench.engine.attribution import Deletion, deletion
+from modelcommons.workbench.engine.energy import Energy
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
@@ -41,6 +42,7 @@ class Explained:
     examples: tuple[ExplainedRow, ...]
     deletion: Deletion | None  # None when nothing was explained
     skipped: str = ""  # why nothing was
+    energy: Energy | None = None
 
 
 def explain(

@@ -12,6 +12,7 @@ from pathlib import Path
 from modelcommons.errors import UsageError
 from modelcommons.formats import predictions
 from modelcommons.formats.predictions import Lines
+from modelcommons.workbench.engine.energy import Energy
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.engine.quantize import dynamic_int8, static_int8
 from modelcommons.workbench.engine.statistics import paired
@@ -49,6 +50,7 @@ class Export:
 class Shrunk:
     exports: tuple[Export, ...]
     skipped: str  # why there are none; empty otherwise
+    energy: Energy | None = None  # with the scoring of all exports
 
 
 def shrink(
@@ -77,7 +79,7 @@ def shrink(
     except UsageError as error:  # this model has none, though others of its task do
         progress.line("shrink", f"left out: {error}")
         return Shrunk((), str(error))
-    ruler = Ruler(task, got, data, recipe, folder, progress)
+    ruler = Ruler(task, tuned, got, data, recipe, folder, progress)
     parent = Parent(task, place, folder.path / scored.main.predictions, data)
     exports = []
     for done, name in enumerate(formats):

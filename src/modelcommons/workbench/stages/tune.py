@@ -15,6 +15,7 @@ from modelcommons.errors import BudgetReached
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
 from modelcommons.workbench.engine import ranks
+from modelcommons.workbench.engine.energy import Energy
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.engine.training import Fit
 from modelcommons.workbench.folder import RunFolder
@@ -59,6 +60,7 @@ class Tuned:
     trained: tuple[Trained, ...]  # one per seed
     tried: tuple[Tried, ...]  # candidates of `model.auto`, in the recipe's order
     choice: Chosen
+    energy: Energy | None = None  # of all of it, lost work included
 
 
 def tune(task: Task, got: Got, parts: Parts, recipe: Recipe, folder: RunFolder, progress: Progress) -> Tuned:

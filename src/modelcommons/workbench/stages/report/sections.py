@@ -14,7 +14,7 @@ from modelcommons.formats.licence import Decision
 from modelcommons.formats.receipt import Interval, Receipt, Result
 from modelcommons.workbench.engine.scoring import Score
 from modelcommons.workbench.recipe import Recipe
-from modelcommons.workbench.stages.evaluate import Evaluated
+from modelcommons.workbench.stages.evaluate import Evaluated, energy_wh
 from modelcommons.workbench.stages.explain import Explained, ExplainedRow
 from modelcommons.workbench.stages.get import Got, Origin
 from modelcommons.workbench.stages.prepare import Prepared
@@ -479,6 +479,23 @@ def _machine(facts: Facts, w: Words) -> Iterator[Block]:
     )
     tune = duration(sum(trained.fit.seconds for trained in facts.tuned.trained))
     yield Text(w["cost_text"], {"tune": tune, "evaluate": duration(facts.scored.main.seconds)})
+    rows = _energy(facts, w)
+    if rows:
+        yield Table((w["work"], "Wh", w["band"], w["method"]), rows)
+        yield Text(w["energy_text"], {}, "note")
+
+
+def _energy(facts: Facts, w: Words) -> list[tuple[str, ...]]:
+    """What training and scoring drew, as the receipt says it, and what else was done."""
+    explained = facts.explained.energy if facts.explained.examples else None
+    shrunk = facts.shrunk.energy if facts.shrunk.exports else None
+    drawn = {
+        "training": facts.receipt.energy("trainingEnergyWh"),
+        "scoring": facts.receipt.energy(),
+        "explaining": explained and energy_wh(explained),
+        "shrinking": shrunk and energy_wh(shrunk),
+    }
+    return [(w[name], each.value, told(each.band, w), told(each.method, w)) for name, each in drawn.items() if each]
 
 
 def _flat(value: Any) -> str:

@@ -158,6 +158,17 @@ WORDS: dict[str, dict[str, str]] = {
         # environment and cost
         "environment": "Machine and cost",
         "cost_text": "Training took {tune}, scoring {evaluate}.",
+        "work": "work",
+        "training": "training, all seeds",
+        "scoring": "scoring",
+        "explaining": "explaining",
+        "shrinking": "shrinking, exports scored",
+        "band": "band",
+        "method": "how it was found",
+        "energy_text": (
+            "RAPL counts all that ran on the machine meanwhile. Discs, fans, losses of the power supply and the carbon "
+            "of the grid are not in it. Training and scoring are signed in the receipt."
+        ),
         # not shown
         "not_shown": "What this does not show",
         "public_test": (
@@ -306,6 +317,17 @@ WORDS: dict[str, dict[str, str]] = {
         "nothing_asked": "没有其他要求。",
         "environment": "机器与开销",
         "cost_text": "训练用时 {tune}，评分用时 {evaluate}。",
+        "work": "工作",
+        "training": "训练（全部种子）",
+        "scoring": "评分",
+        "explaining": "解释",
+        "shrinking": "压缩（含导出文件的评分）",
+        "band": "范围",
+        "method": "如何得出",
+        "energy_text": (
+            "RAPL 计入其间该机器上运行的一切。磁盘、风扇、电源损耗以及电网的碳排放均不在内。"
+            "训练与评分的数值签在收据中。"
+        ),
         "not_shown": "本卡片不能说明什么",
         "public_test": (
             "重新运行不能证明公开的测试集没有被用于训练。与所声明训练数据的重叠已经检查并列于上文；"
@@ -336,6 +358,9 @@ PHRASES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"too few scorings to say what more training would buy", "评分次数太少，无法估计更多训练的收益"),
         (r"the recipe asks for no examples", "配方不要求解释"),
         (r"the recipe asks for no export", "配方不要求导出"),
+        (r"^(\S+) to (\S+)$", r"\1 至 \2"),
+        (r"\bestimated from CPU seconds\b", "按 CPU 秒数估计"),
+        (r"\bGPU left out\b", "不含 GPU"),
         (r"\bmajority class\b", "多数类"),
         (r"\bbest sentence\b", "最佳句子"),
         (r"\bseasonal naive\b", "季节性朴素预测"),
