@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SCORED = 256  # validation rows that checkpoints are chosen by
-PACKED = 256  # tokens that pairs are packed into, where they fit
 
 
 def fit(train: Pairs, validation: Pairs, job: Job) -> Fit:
@@ -76,7 +75,7 @@ def _train(network: Any, pieces: Pieces, train: Pairs, validation: Pairs, job: J
 
     assert isinstance(job.options, Options)
     ask_next = asks_next(network) and has_pairs(train)
-    stretches = Stretches(train, pieces, job.options, ask_next, PACKED if is_bert(network) else None)
+    stretches = Stretches(train, pieces, job.options, ask_next, padded=not is_bert(network))
     trained = limited(network, job.training.method)  # changes the network in place, which is what is run below
     judged = sample(validation)
 
