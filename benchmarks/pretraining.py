@@ -24,6 +24,7 @@ import numpy as np
 from measure import heading
 
 import modelcommons as mc
+from modelcommons.workbench.engine.dropout import quicken
 from modelcommons.workbench.engine.train import train
 from modelcommons.workbench.engine.training import Defaults, Training
 from modelcommons.workbench.fields.text.pretraining.architectures import BertOptions
@@ -171,6 +172,7 @@ def fresh(setting: Setting) -> Any:
 def ours(setting: Setting, optimizer: str, rate: float = 1e-3, scored: bool = False) -> Clock:
     """The project's own loop, as the workbench runs it."""
     network, clock = fresh(setting), Clock()
+    quicken(network)
 
     def batch(indices: np.ndarray, rng: np.random.Generator) -> Any:
         made = setting.stretches.batch(indices, rng)

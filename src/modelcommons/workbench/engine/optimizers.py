@@ -64,7 +64,8 @@ def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32, steps: int 
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    made: Tensor = x.mT if tall else x
+    return made
 
 
 class Optimizers:

@@ -19,7 +19,7 @@ MASKED, KEPT = 0.8, 0.1  # of the drawn tokens; the others become any token
 TOGETHER = 4  # pairs of like length whose attention is one product: of fewer there are more calls, of more more padding
 
 Spread = dict[str, Any]  # see `spread`
-Batch = dict[str, "Tensor | Spread"]
+Batch = dict[str, Any]  # tensors, and of laid pairs two spreads
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Attention(torch.autograd.Function):
             return _joined(made, heads, queries)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         heads, queries, tokens = ctx.heads, ctx.queries, ctx.tokens
         saved, of_q, of_k, of_v = ctx.saved_tensors, [], [], []
@@ -95,8 +95,11 @@ def _split(x: Tensor, heads: int, spread: Spread, blank: bool = False) -> Iterab
 
 def _joined(groups: Sequence[Tensor], heads: int, spread: Spread) -> Tensor:
     """The way back from `_split`: (T, W)."""
-    flat = [each.unflatten(0, (-1, heads)).transpose(1, 2).flatten(0, 1).flatten(1) for each in groups]
-    return torch.cat(flat).index_select(0, spread["places"])
+    slots = []
+    for group in groups:
+        _, length, width = group.shape
+        slots.append(group.view(-1, heads, length, width).transpose(1, 2).reshape(-1, heads * width))
+    return torch.cat(slots).index_select(0, spread["places"])
 
 
 def _unseen(spread: Spread, heads: int, dtype: torch.dtype) -> Iterable[Tensor]:
