@@ -1,9 +1,12 @@
-"""Real tokens per second of BERT pretraining on the English classics, beside transformers' Trainer on the same network.
+"""BERT's pretraining on the English classics beside transformers' Trainer on the same network: speed, and loss.
 
-python benchmarks/pretraining.py --peer
+python benchmarks/pretraining.py                 # real tokens per second; everybody takes turns
+python benchmarks/pretraining.py --equal-loss    # validation loss after the same pairs, and what they cost
 
-Real tokens are those of the texts and what stands around them, no padding. Everybody takes turns, so that what else the
-machine does meets all alike; the first two steps of a turn are not counted. --peer needs the package accelerate.
+Both read the same pairs, ask for 15 % of the tokens, drawn anew by BERT's rule, and train `BertForPreTraining` of one
+size, dropout and first weights. Trainer makes its batches with `DataCollatorForLanguageModeling`, each padded to its
+longest pair. Real tokens are those of the texts and what stands around them, no padding. The first steps of a turn are
+not counted. Trainer needs the package accelerate.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,13 @@ import numpy as np
 from measure import heading
 
 import modelcommons as mc
+from modelcommons.workbench.engine.dropout import quicken
 from modelcommons.workbench.engine.train import train
 from modelcommons.workbench.engine.training import Defaults, Training
 from modelcommons.workbench.fields.text.pretraining.architectures import BertOptions
 from modelcommons.workbench.fields.text.pretraining.documents import Options
-from modelcommons.workbench.fields.text.pretraining.fitting import PACKED, loss
+from modelcommons.workbench.fields.text.pretraining.fitting import cost, loss, sample
+from modelcommons.workbench.fields.text.pretraining.model import FillMask, TorchNetwork
 from modelcommons.workbench.fields.text.pretraining.network import new_network
 from modelcommons.workbench.fields.text.pretraining.packing import Stretches
 from modelcommons.workbench.fields.text.pretraining.pairs import Pairs
@@ -33,16 +38,21 @@ from modelcommons.workbench.fields.text.pretraining.pieces import Pieces, learn_
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.resolve import resolve
 from modelcommons.workbench.stages.get import get_source
+from modelcommons.workbench.task import Row
 
 WARM = 2  # steps of a turn that are not counted
+SCORINGS = 8  # of one training, as the workbench's own
+OPTIONS = Options(whole_words=False)  # Trainer's collator draws tokens
 
 
 @dataclass
 class Clock:
-    """When each step began, and its real tokens."""
+    """When each step began, its real tokens, and what was scored on the way."""
 
-    begun: list[float]
-    tokens: list[int]
+    begun: list[float] = field(default_factory=list)  # seconds
+    tokens: list[int] = field(default_factory=list)
+    scored: list[tuple[int, float, float]] = field(default_factory=list)  # tokens, processor seconds, nats
+    paused: float = 0.0  # processor seconds of scoring
 
     def step(self, tokens: int) -> None:
         self.begun.append(time.monotonic())
@@ -53,117 +63,189 @@ class Clock:
         """Real tokens per second of the steps between the first ones and the last."""
         return sum(self.tokens[WARM:-1]) / (self.begun[-1] - self.begun[WARM])
 
+    def score(self, value: Callable[[], float], since: float) -> float:
+        """Adds a scoring, which is no part of the seconds; `since`: processor seconds when training began."""
+        spent = time.process_time() - since - self.paused
+        self.scored.append((sum(self.tokens), spent, value()))
+        self.paused = time.process_time() - since - spent
+        return self.scored[-1][2]
+
 
 @dataclass(frozen=True)
 class Setting:
     rows: Pairs
+    stretches: Stretches
+    judged: list[Row]
     pieces: Pieces
+    folder: Path  # of the tokenizer
     options: dict[str, Any]  # of the network
     batch_size: int
     steps: int
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
+    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
     wanted.add_argument("--layers", type=int, default=4)
     wanted.add_argument("--width", type=int, default=256)
     wanted.add_argument("--heads", type=int, default=4)
+    wanted.add_argument("--dropout", type=float, default=BertOptions().dropout)
     wanted.add_argument("--batch-size", type=int, default=32)
-    wanted.add_argument("--steps", type=int, default=12)
+    wanted.add_argument("--steps", type=int, default=7, help="of a turn, or of a training")
     wanted.add_argument("--rounds", type=int, default=3)
-    wanted.add_argument("--peer", action="store_true")
+    wanted.add_argument("--equal-loss", action="store_true")
+    wanted.add_argument("--only", choices=("adamw", "muon", "trainer"), help="with --equal-loss")
+    wanted.add_argument("--rates", type=float, nargs="+", default=[1e-3], help="with --equal-loss: learning rates")
     given = wanted.parse_args()
     heading()
     with tempfile.TemporaryDirectory() as folder:
         setting = prepared(given, Path(folder))
-        turns: dict[str, Callable[[], float]] = {
-            "ours": lambda: ours(setting, "muon"),
-            "ours, AdamW": lambda: ours(setting, "adamw"),
-            "ours, AdamW, padded": lambda: ours(setting, "adamw", packing=False),
-        }
-        if given.peer:
-            turns["Trainer"] = lambda: peer(setting, Path(folder), bf16=False)
-            turns["Trainer, bf16"] = lambda: peer(setting, Path(folder), bf16=True)
-        rates: dict[str, list[float]] = {name: [] for name in turns}
-        for _ in range(given.rounds):
-            for name, turn in turns.items():
-                rates[name].append(turn())
+        learn(setting, given.rates, given.only) if given.equal_loss else speed(setting, given.rounds)
+
+
+def speed(setting: Setting, rounds: int) -> None:
+    """Everybody's real tokens per second, and ours as multiples of Trainer's in the same round."""
+    turns: dict[str, Callable[[], Clock]] = {
+        "ours, AdamW": lambda: ours(setting, "adamw"),
+        "ours, Muon": lambda: ours(setting, "muon"),
+        "Trainer": lambda: trainer(setting),
+        "Trainer, bf16": lambda: trainer(setting, bf16=True),
+        "Trainer, bf16, pairs of like length": lambda: trainer(
+            setting, bf16=True, train_sampling_strategy="group_by_length"
+        ),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(rounds):
+        for name, turn in turns.items():
+            rates[name].append(turn().rate)
     for name, found in rates.items():
-        text = f"{name}: {statistics.median(found):,.0f} real tokens/s ({min(found):,.0f} to {max(found):,.0f})"
+        print(f"{name}: {statistics.median(found):,.0f} real tokens/s ({min(found):,.0f} to {max(found):,.0f})")
         for other in [other for other in rates if other.startswith("Trainer")] if name.startswith("ours") else ():
-            ratio = statistics.median(a / b for a, b in zip(found, rates[other], strict=True))
-            text += f" · {ratio:.2f} times {other}"
-        print(f"{text}, n = {len(found)} turns of {given.steps - WARM - 1} steps")
+            each = [a / b for a, b in zip(found, rates[other], strict=True)]
+            print(f"    {statistics.median(each):.2f} times {other} ({min(each):.2f} to {max(each):.2f})")
+    print(f"n = {rounds} turns of {setting.steps - WARM - 1} steps")
+
+
+def learn(setting: Setting, rates: list[float], only: str | None) -> None:
+    """What a masked word of the validation rows costs after the same pairs."""
+    for rate in rates:
+        turns: dict[str, Callable[[float], Clock]] = {
+            "adamw": lambda rate: ours(setting, "adamw", rate, scored=True),
+            "muon": lambda rate: ours(setting, "muon", rate, scored=True),
+            "trainer": lambda rate: trainer(setting, rate, scored=True, bf16=True, warmup_steps=0.1),
+        }
+        names = {"adamw": "ours, AdamW", "muon": "ours, Muon", "trainer": "Trainer, bf16"}
+        for name in [only] if only else turns:
+            print(f"{names[name]}, learning rate {rate:g}", flush=True)
+            for tokens, seconds, nats in turns[name](rate).scored:
+                print(f"    {tokens:9,} real tokens, {seconds:5.0f} s of a processor: {nats:.4f} nats a masked word")
+            print(flush=True)
 
 
 def prepared(given: argparse.Namespace, folder: Path) -> Setting:
-    """Training rows, tokenizer and sizes."""
+    """Training and validation rows, tokenizer and sizes."""
     data = {"source": str((given.data / "english_books").resolve()), "license": "cc0-1.0"}
     recipe = Recipe.model_validate({"task": "fill-mask", "model": {"new": "bert"}, "data": data})
-    task, options = resolve(recipe), Options()
-    rows = task.split(task.rows(get_source(recipe.data), {}, options), recipe.data.split, options).train
-    assert isinstance(rows, Pairs)
-    sizes = BertOptions(layers=given.layers, width=given.width, heads=given.heads)
+    task = resolve(recipe)
+    parts = task.split(task.rows(get_source(recipe.data), {}, OPTIONS), recipe.data.split, OPTIONS)
+    rows, validation = parts.train, parts.validation
+    assert isinstance(rows, Pairs) and isinstance(validation, Pairs)
+    sizes = BertOptions(layers=given.layers, width=given.width, heads=given.heads, dropout=given.dropout)
     texts = [sentence for text in rows.texts for sentence in text.sentences]
     pieces = learn_pieces(texts, sizes.vocabulary, sizes.length, folder)
     few = rows.take(np.random.default_rng(0).permutation(len(rows))[: given.batch_size * given.steps])
-    print(f"{sizes} · {given.batch_size} pairs a step\n", flush=True)
-    return Setting(few, pieces, sizes.model_dump(), given.batch_size, given.steps)
+    stretches, judged = Stretches(few, pieces, OPTIONS, ask_next=True, padded=False), sample(validation)
+    print(
+        f"{sizes} · {given.batch_size} pairs a step, {given.steps} steps · {len(judged)} validation rows\n", flush=True
+    )
+    return Setting(few, stretches, judged, pieces, folder, sizes.model_dump(), given.batch_size, given.steps)
 
 
-def ours(setting: Setting, optimizer: str, packing: bool = True) -> float:
-    """Real tokens per second of the project's own loop."""
-    capacity = PACKED if packing else None
-    stretches = Stretches(setting.rows, setting.pieces, Options(), True, capacity)
-    network, clock = new_network(setting.options, setting.pieces.size, True), Clock([], [])
+def fresh(setting: Setting) -> Any:
+    """The network with everybody's first weights."""
+    import torch
+
+    torch.manual_seed(0)
+    return new_network(setting.options, setting.pieces.size, True)
+
+
+def ours(setting: Setting, optimizer: str, rate: float = 1e-3, scored: bool = False) -> Clock:
+    """The project's own loop, as the workbench runs it."""
+    network, clock = fresh(setting), Clock()
+    quicken(network)
 
     def batch(indices: np.ndarray, rng: np.random.Generator) -> Any:
-        made = stretches.batch(indices, rng)
-        clock.step(int((made["position_ids"] > 0).sum()) + len(made["first"]))
+        made = setting.stretches.batch(indices, rng)
+        clock.step(len(made["input_ids"]))
         return made
 
-    training = Training.model_validate({"batch_size": setting.batch_size, "epochs": 1, "optimizer": optimizer})
+    def score(_: Any) -> float:
+        return clock.score(lambda: judge(setting, network), begun) if scored else 0.0
+
+    values = {"batch_size": setting.batch_size, "epochs": 1, "optimizer": optimizer, "learning_rate": rate}
+    begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         train(
-            network, num_rows=len(stretches), batch=batch, loss=loss, score=lambda _: 0.0, metric="none",
-            direction="lower", limit=0.0, training=training, defaults=Defaults(1, setting.batch_size, 1e-3), seed=0,
-            checkpoints=Path(folder), progress=mc.Silent(), lengths=None if packing else stretches.lengths(),
+            network, num_rows=len(setting.stretches), batch=batch, loss=loss, score=score, metric="nats",
+            direction="lower", limit=0.0, training=Training.model_validate(values),
+            defaults=Defaults(1, setting.batch_size, rate), seed=0, checkpoints=Path(folder), progress=mc.Silent(),
         )  # fmt: skip
-    return clock.rate
+    return clock
 
 
-def peer(setting: Setting, folder: Path, bf16: bool) -> float:
-    """Real tokens per second of Trainer with its defaults: pairs padded to the network's length, all logits made."""
-    from transformers import DataCollatorForLanguageModeling, PrinterCallback, Trainer, TrainingArguments
+def trainer(setting: Setting, rate: float = 5e-5, scored: bool = False, **arguments: Any) -> Clock:
+    """Trainer with its defaults, but for the arguments; 5e-5 is its own learning rate."""
+    from transformers import (
+        DataCollatorForLanguageModeling,
+        PrinterCallback,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
     from transformers.utils import logging
 
     from modelcommons.workbench.engine.tokenizer import open_tokenizer
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    tokenizer, clock = open_tokenizer(folder), Clock([], [])
-    length = setting.pieces.length
+    tokenizer, network, clock = open_tokenizer(setting.folder), fresh(setting), Clock()
     examples = []
     for row in setting.rows:
         sides = (row.x.first, row.x.second) if row.x.second else (row.x.first,)
-        made = dict(tokenizer(*sides, truncation=True, max_length=length, padding="max_length"))
+        made = dict(tokenizer(*sides, truncation=True, max_length=setting.pieces.length))
         examples.append(made | {"next_sentence_label": int(row.y.next is False)})
-    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=OPTIONS.mask)
 
     def collate(rows: list[Any]) -> Any:
         made = collator(rows)
         clock.step(int(made["attention_mask"].sum()))
         return made
 
-    network = new_network(setting.options, setting.pieces.size, True)
-    arguments = TrainingArguments(
-        output_dir=str(folder / "trainer"), per_device_train_batch_size=setting.batch_size, max_steps=setting.steps,
-        bf16=bf16, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True, logging_strategy="no",
+    every = max(1, -(-setting.steps // SCORINGS))
+
+    class Scoring(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            if scored and (state.global_step % every == 0 or state.global_step == setting.steps):
+                clock.score(lambda: judge(setting, network), begun)
+                network.train()
+
+    wanted = TrainingArguments(
+        output_dir=str(setting.folder / "trainer"), per_device_train_batch_size=setting.batch_size,
+        max_steps=setting.steps, learning_rate=rate, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True,
+        logging_strategy="no", **arguments,
     )  # fmt: skip
-    trainer = Trainer(network, arguments, data_collator=collate, train_dataset=examples)
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return clock.rate
+    run = Trainer(network, wanted, data_collator=collate, train_dataset=examples, callbacks=[Scoring()])
+    run.remove_callback(PrinterCallback)
+    begun = time.process_time()
+    run.train()
+    return clock
+
+
+def judge(setting: Setting, network: Any) -> float:
+    """Nats of a masked word of the validation rows, all its pieces masked."""
+    import torch
+
+    with torch.autocast("cpu", enabled=False):
+        return cost(FillMask(setting.pieces, TorchNetwork(network.eval())), setting.judged)
 
 
 if __name__ == "__main__":

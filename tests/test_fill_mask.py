@@ -19,11 +19,12 @@ from modelcommons.workbench.fields.text.classification import TASK as CLASSIFICA
 from modelcommons.workbench.fields.text.fill_mask import TASK
 from modelcommons.workbench.fields.text.ngrams import WORD
 from modelcommons.workbench.fields.text.pretraining.documents import Document, Options
+from modelcommons.workbench.fields.text.pretraining.fitting import loss
 from modelcommons.workbench.fields.text.pretraining.floor import Frequencies
 from modelcommons.workbench.fields.text.pretraining.metrics import folded, losses, scores
 from modelcommons.workbench.fields.text.pretraining.model import FillMask, max_length
 from modelcommons.workbench.fields.text.pretraining.network import outputs
-from modelcommons.workbench.fields.text.pretraining.packing import Drawn, Stretches, collated, packed
+from modelcommons.workbench.fields.text.pretraining.packing import Drawn, Stretches, collated, laid, spread
 from modelcommons.workbench.fields.text.pretraining.pairs import Pairs, Place, Question, read_input
 from modelcommons.workbench.sources import find
 from modelcommons.workbench.task import Choice, Job, Row, Split
@@ -168,37 +169,57 @@ def test_the_floor_counts_words() -> None:
 # --- packing and masking --------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(30, 64))
-def test_packed_rows_hold_every_pair_once(sizes: list[int], capacity: int) -> None:
-    made = packed(sizes, capacity)
-    assert sorted(at for row in made for at in row) == list(range(len(sizes)))
-    assert all(sum(sizes[at] for at in row) <= capacity for row in made)
+def drawn(model: FillMask, sizes: list[int], seed: int) -> list[Drawn]:
+    rng = np.random.default_rng(seed)
+    made = []
+    for size in sizes:
+        asked = np.sort(rng.choice(np.arange(1, size), rng.integers(1, size), replace=False))
+        ids, types = rng.integers(5, model.pieces.size, size), np.sort(rng.integers(0, 2, size))
+        made.append(Drawn(ids, types, asked, ids[asked], 0))
+    return made
 
 
-@given(st.lists(st.integers(3, 20), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+@given(st.lists(st.integers(3, 20), min_size=1, max_size=11), st.integers(0, 2**32 - 1))
 @settings(max_examples=12)
-def test_a_packed_pair_gets_the_answer_it_gets_alone(model: FillMask, sizes: list[int], seed: int) -> None:
+def test_a_pair_laid_among_others_gets_the_answer_it_gets_alone(model: FillMask, sizes: list[int], seed: int) -> None:
     import torch
 
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for size in sizes:
-        asked = np.sort(rng.choice(size, rng.integers(1, size + 1), replace=False))
-        ids, types = rng.integers(5, model.pieces.size, size), np.sort(rng.integers(0, 2, size))
-        drawn.append(Drawn(ids, types, asked, ids[asked], 0))
-    together = collated(drawn, 0, 48)
+    pairs = drawn(model, sizes, seed)
+    together = laid(pairs)
+    assert len(together["input_ids"]) == sum(sizes), "no padding"
     network = model.network.network.eval()
     with torch.no_grad():
         logits, next = outputs(network, together)
-        alone = [outputs(network, collated([each], 0, None)) for each in drawn]
-    order = [at for row in packed(sizes, max(48, *sizes)) for at in row]
-    torch.testing.assert_close(logits, torch.cat([alone[at][0] for at in order]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(next, torch.cat([alone[at][1] for at in order]), rtol=1e-4, atol=1e-5)
+        alone = [outputs(network, collated([each], 0)) for each in sorted(pairs, key=lambda each: -len(each.ids))]
+    torch.testing.assert_close(logits, torch.cat([each for each, _ in alone]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(next, torch.cat([each for _, each in alone]), rtol=1e-4, atol=1e-5)  # type: ignore[type-var]
+
+
+def test_what_is_learned_from_laid_pairs_is_what_the_librarys_own_forward_pass_teaches(model: FillMask) -> None:
+    pairs = drawn(model, [20, 3, 7, 7, 11, 5], 0)
+    network = model.network.network.eval()
+    found = []
+    for batch in (laid(pairs), collated(pairs, 0)):
+        network.zero_grad()
+        loss(network, batch).backward()
+        found.append({name: weight.grad.clone() for name, weight in network.named_parameters()})
+    network.zero_grad()
+    for name, gradient in found[1].items():
+        assert (found[0][name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, name
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=11))
+@settings(max_examples=20)
+def test_every_token_has_a_slot_of_its_own(sizes: list[int]) -> None:
+    made = spread(sizes)
+    assert made["slots"][made["places"]].tolist() == list(range(sum(sizes)))
+    assert int((~made["padding"]).sum()) == sum(sizes) and not made["padding"][made["places"]].any()
+    assert sum(pairs * length for pairs, length in made["groups"]) == len(made["slots"])
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_masks_are_drawn_by_berts_rule(model: FillMask, whole: bool) -> None:
-    stretches = Stretches(rows(), model.pieces, Options(words=16, whole_words=whole), True, 48)
+    stretches = Stretches(rows(), model.pieces, Options(words=16, whole_words=whole), True, False)
     kept = masked = other = total = asked = 0
     for at in range(500):
         each = stretches.draw(at % len(stretches), np.random.default_rng(at))
@@ -217,7 +238,7 @@ def test_masks_are_drawn_by_berts_rule(model: FillMask, whole: bool) -> None:
 
 def test_a_words_pieces_are_masked_together(model: FillMask) -> None:
     text = [Document(name, ("mistaken owls.",) * 3) for name in "ab"]
-    stretches = Stretches(rows(text, words=8), model.pieces, Options(words=8, mask=0.5), True, None)
+    stretches = Stretches(rows(text, words=8), model.pieces, Options(words=8, mask=0.5), True, True)
     size = len(model.pieces.of(["mistaken"])[0][0])
     for seed in range(20):
         each = stretches.draw(0, np.random.default_rng(seed))

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SCORED = 256  # validation rows that checkpoints are chosen by
-PACKED = 256  # tokens that pairs are packed into, where they fit
 
 
 def fit(train: Pairs, validation: Pairs, job: Job) -> Fit:
@@ -72,11 +71,13 @@ def _fit_open(train: Pairs, validation: Pairs, job: Job) -> Fit:
 
 def _train(network: Any, pieces: Pieces, train: Pairs, validation: Pairs, job: Job, values: Defaults) -> Fit:
     from modelcommons.workbench.engine.adapters import merged, quiet
+    from modelcommons.workbench.engine.dropout import quicken
     from modelcommons.workbench.engine.train import train as run
 
     assert isinstance(job.options, Options)
     ask_next = asks_next(network) and has_pairs(train)
-    stretches = Stretches(train, pieces, job.options, ask_next, PACKED if is_bert(network) else None)
+    stretches = Stretches(train, pieces, job.options, ask_next, padded=not is_bert(network))
+    quicken(network)
     trained = limited(network, job.training.method)  # changes the network in place, which is what is run below
     judged = sample(validation)
 

@@ -148,7 +148,7 @@ def _collated(rows: Sequence[Encoded], pad: int) -> Mapping[str, Any]:
     """Rows of one batch, each padded to the longest."""
     asked = [np.concatenate([*row.asked, NOTHING]) for row in rows]
     drawn = [Drawn(row.ids, row.types, at, at, -1) for row, at in zip(rows, asked, strict=True)]
-    return collated(drawn, pad, None)
+    return collated(drawn, pad)
 
 
 # --- folders --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def new_network(options: Mapping[str, Any], size: int, ask_next: bool) -> nn.Mod
         vocab_size=size, hidden_size=options["width"], num_hidden_layers=options["layers"],
         num_attention_heads=options["heads"], intermediate_size=4 * options["width"],
         max_position_embeddings=options["length"], hidden_dropout_prob=options["dropout"],
-        attention_probs_dropout_prob=0.0,  # torch's quick attention for processors drops nothing
+        attention_probs_dropout_prob=0.0,  # see unpadded.py
     )  # fmt: skip
     network: Any = (BertForPreTraining if ask_next else BertForMaskedLM)(config)
     places = network.bert.embeddings.position_embeddings.weight
@@ -69,7 +69,7 @@ def open_length(config: Mapping[str, Any]) -> int:
 
 
 def is_bert(network: Any) -> bool:
-    """Whether pairs can be packed and the vocabulary's layer asked at some places only."""
+    """Whether pairs need no padding and the vocabulary's layer can be asked at some places only."""
     return str(network.config.model_type) == "bert"
 
 
@@ -78,19 +78,28 @@ def asks_next(network: Any) -> bool:
     return hasattr(getattr(network, "cls", None), "seq_relationship")
 
 
-def outputs(network: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+def outputs(network: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
     """Logits of the tokens at the asked places (M, V), and of `it follows` and `it is another` (P, 2)."""
-    ids, seen, asked = batch["input_ids"], batch["attention_mask"], batch["asked"]
     if not is_bert(network):
-        return network(input_ids=ids, attention_mask=seen).logits.flatten(0, 1)[asked], None
-    hidden = network.bert(
-        input_ids=ids, attention_mask=seen, token_type_ids=batch["token_type_ids"], position_ids=batch["position_ids"]
-    ).last_hidden_state.flatten(0, 1)  # (R * C, D)
-    logits = network.cls.predictions(hidden[asked])
+        logits = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        return logits.flatten(0, 1)[batch["asked"]], None
+    hidden = _hidden(network.bert, batch)
+    logits = network.cls.predictions(hidden[batch["asked"]])
     if not asks_next(network):
         return logits, None
     pooled = network.bert.pooler(hidden[batch["first"]][:, None])  # a pair's first token stands for it
     return logits, network.cls.seq_relationship(pooled)
+
+
+def _hidden(bert: Any, batch: Mapping[str, Any]) -> Tensor:
+    """Vectors of the tokens among which the heads look for theirs: of laid pairs the chosen ones, else all."""
+    if "chosen" in batch:
+        from modelcommons.workbench.fields.text.pretraining.unpadded import hidden
+
+        return hidden(bert, batch)
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    made: Tensor = bert(**{name: batch[name] for name in names}).last_hidden_state
+    return made.flatten(0, 1)  # (P * C, D)
 
 
 def exportable(network: nn.Module) -> nn.Module:

@@ -1,8 +1,8 @@
-"""packing: pairs of one batch put together into rows, with masks drawn; none of them sees another."""
+"""packing: pairs of one batch with masks drawn, laid end to end without padding; none of them sees another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MASKED, KEPT = 0.8, 0.1  # of the drawn tokens; the others become any token
+TOGETHER = 4  # pairs of like length whose attention is one product: of fewer there are more calls, of more more padding
 
-Batch = dict[str, "Tensor"]
+Spread = dict[str, Any]  # see `spread`
+Batch = dict[str, Any]  # tensors, and of laid pairs two spreads
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,14 @@ class Drawn:
 class Stretches:
     """The training rows as tokens; each batch draws pairs and masks anew, by its generator alone."""
 
-    def __init__(self, rows: Pairs, pieces: Pieces, options: Options, ask_next: bool, capacity: int | None) -> None:
+    def __init__(self, rows: Pairs, pieces: Pieces, options: Options, ask_next: bool, padded: bool) -> None:
         """
         Args:
             ask_next: whether second stretches are drawn from elsewhere too.
-            capacity: tokens that pairs are packed into where they fit; None: each is a row of its own.
+            padded: whether each pair is a row of its own, as networks other than BERT take them.
         """
         self.rows, self.pieces, self.options = rows, pieces, options
-        self.ask_next, self.capacity = ask_next, capacity
+        self.ask_next, self.padded = ask_next, padded
         used = sorted({*rows.where[:, 0].tolist(), *(at for at in rows.where[:, 4].tolist() if at >= 0)})
         # with the blank that stands before it in the text: to some tokenizers a word without one is another
         made = pieces.of([f" {sentence}" for at in used for sentence in rows.texts[at].sentences])
@@ -62,7 +64,8 @@ class Stretches:
         return [self._stop(at, end) - self._start(at, start) for at, start, _, end in self.rows.where[:, :4].tolist()]
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        return collated([self.draw(int(index), rng) for index in indices], self.pieces.pad, self.capacity)
+        drawn = [self.draw(int(index), rng) for index in indices]
+        return collated(drawn, self.pieces.pad) if self.padded else laid(drawn)
 
     def draw(self, index: int, rng: np.random.Generator) -> Drawn:
         """A row as a pair of stretches that fit, masked by BERT's rule."""
@@ -106,51 +109,73 @@ def _chosen(words: np.ndarray, share: float, rng: np.random.Generator) -> np.nda
     return np.flatnonzero(taken[which])
 
 
-def collated(drawn: Sequence[Drawn], pad: int, capacity: int | None) -> Batch:
-    """One batch: R rows of C tokens, in which P pairs have M tokens that are asked for.
+def collated(drawn: Sequence[Drawn], pad: int) -> dict[str, Tensor]:
+    """One batch: P rows of C tokens, in which M tokens are asked for.
 
     Returns:
-        input_ids, token_type_ids, position_ids (R, C); attention_mask (R, 1, C, C) bool where pairs were packed, else
-        (R, C); asked (M,) and first (P,): places in the rows laid end to end; wanted (M,); next (P,).
+        input_ids, token_type_ids, attention_mask (P, C); asked (M,) and first (P,): places in the rows laid end to end;
+        wanted (M,); next (P,).
     """
+    size = max(len(each.ids) for each in drawn)
+    ids, types, seen = (np.full((len(drawn), size), fill, np.int64) for fill in (pad, 0, 0))
+    for number, each in enumerate(drawn):
+        here = slice(0, len(each.ids))
+        ids[number, here], types[number, here], seen[number, here] = each.ids, each.types, 1
+    first = np.arange(len(drawn)) * size
+    asked = np.concatenate([start + each.asked for start, each in zip(first, drawn, strict=True)])
+    return _tensors({
+        "input_ids": ids, "token_type_ids": types, "attention_mask": seen, "asked": asked, "first": first,
+        "wanted": np.concatenate([each.wanted for each in drawn]), "next": np.array([each.next for each in drawn]),
+    })  # fmt: skip
+
+
+def laid(drawn: Sequence[Drawn]) -> Batch:
+    """One batch without padding: T tokens of P pairs end to end, the longest pairs first, in which M are asked for.
+
+    Returns:
+        input_ids, token_type_ids, position_ids (T,); chosen (Q,): each pair's first token and those that are asked,
+        the only ones that the network's heads look at; first (P,) and asked (M,): places among the chosen; wanted (M,);
+        next (P,); tokens and queries: how all tokens, and the chosen ones, stand side by side in attention.
+    """
+    order = sorted(drawn, key=lambda each: -len(each.ids))
+    sizes, counts = [len(each.ids) for each in order], [1 + len(each.asked) for each in order]
+    starts, first = np.cumsum([0, *sizes[:-1]]), np.cumsum([0, *counts[:-1]])
+    chosen = np.concatenate(
+        [start + np.concatenate([[0], each.asked]) for start, each in zip(starts, order, strict=True)]
+    )
+    made = _tensors({
+        "input_ids": np.concatenate([each.ids for each in order]),
+        "token_type_ids": np.concatenate([each.types for each in order]),
+        "position_ids": np.concatenate([np.arange(size) for size in sizes]),
+        "chosen": chosen, "first": first, "asked": np.delete(np.arange(len(chosen)), first),
+        "wanted": np.concatenate([each.wanted for each in order]), "next": np.array([each.next for each in order]),
+    })  # fmt: skip
+    return {**made, "tokens": spread(sizes), "queries": spread(counts)}
+
+
+def spread(sizes: Sequence[int]) -> Spread:
+    """How pairs of so many tokens, laid end to end, stand side by side in groups, padded to their group's longest.
+
+    Returns:
+        slots (S,): which token stands in each slot of all groups; padding (S,) bool: slots without one of their own;
+        places (T,): the slot of each token; groups: pairs and slots of a pair, of each group.
+    """
+    starts = np.cumsum([0, *sizes])
+    slots, places, groups, end = [], [], [], 0
+    for at in range(0, len(sizes), TOGETHER):
+        some = np.array(sizes[at : at + TOGETHER])
+        length = int(some.max())
+        inside = np.arange(length) < some[:, None]  # (pairs, length)
+        slots.append(np.where(inside, starts[at : at + len(some), None] + np.arange(length), -1).ravel())
+        places.append(end + np.flatnonzero(inside))
+        groups.append((len(some), length))
+        end += inside.size
+    filled = np.concatenate(slots)
+    made = {"slots": np.maximum(filled, 0), "padding": filled < 0, "places": np.concatenate(places)}
+    return {**_tensors(made), "groups": tuple(groups)}
+
+
+def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     import torch
 
-    sizes = [len(each.ids) for each in drawn]
-    size = max(*sizes, capacity or 0)
-    rows = packed(sizes, size) if capacity else [[at] for at in range(len(sizes))]
-    size = max(sum(sizes[at] for at in row) for row in rows)
-    ids, types, places, of = (np.full((len(rows), size), fill, np.int64) for fill in (pad, 0, 0, -1))
-    asked, wanted, first, following = [], [], [], []
-    for number, row in enumerate(rows):
-        start = 0
-        for at in row:
-            each, here = drawn[at], slice(start, start + sizes[at])
-            ids[number, here], types[number, here], of[number, here] = each.ids, each.types, at
-            places[number, here] = np.arange(sizes[at])
-            asked.append(number * size + start + each.asked)
-            wanted.append(each.wanted)
-            first.append(number * size + start)
-            following.append(each.next)
-            start += sizes[at]
-    sees: Any = (of[:, :, None] == of[:, None, :])[:, None] if capacity else (of >= 0).astype(np.int64)
-    made = {
-        "input_ids": ids, "token_type_ids": types, "position_ids": places, "attention_mask": sees,
-        "asked": np.concatenate(asked), "wanted": np.concatenate(wanted), "first": np.array(first),
-        "next": np.array(following),
-    }  # fmt: skip
-    return {name: torch.from_numpy(array) for name, array in made.items()}
-
-
-def packed(sizes: Sequence[int], capacity: int) -> list[list[int]]:
-    """Which pairs share a row: the longest first, each into the first row that has room for it."""
-    rows: list[list[int]] = []
-    left: list[int] = []
-    for at in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
-        into = next((number for number, room in enumerate(left) if room >= sizes[at]), None)
-        if into is None:
-            rows.append([])
-            left.append(capacity)
-            into = len(rows) - 1
-        rows[into].append(at)
-        left[into] -= sizes[at]
-    return rows
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
