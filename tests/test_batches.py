@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelcommons.workbench.engine.batches import epoch_batches
+from modelcommons.workbench.engine.batches import PADDING, answer_batches, epoch_batches
 
 sizes = st.integers(0, 3000), st.integers(1, 64), st.integers(0, 99), st.integers(0, 99)
 
@@ -46,3 +48,16 @@ def test_rows_of_like_length_share_a_batch_and_batches_come_in_any_order() -> No
     assert padded < 1.05 * lengths.sum() < 1.7 * lengths.sum() < plain
     means = np.array([lengths[batch].mean() for batch in batches])
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.2  # not from short to long
+
+
+@given(st.lists(st.integers(0, 300), max_size=200), st.integers(1, 64))
+def test_rows_answered_together_hold_little_padding(lengths: list[int], most: int) -> None:
+    sizes, batches = np.array(lengths, np.int64), list(answer_batches(lengths, most))
+    assert sorted(np.concatenate([*batches, np.empty(0, np.int64)]).tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        held, longest = sizes[batch].sum(), sizes[batch].max()
+        assert 0 < len(batch) <= most
+        assert len(batch) * longest - held <= max(PADDING, (held - longest) // 8)
+    for one, next_one in itertools.pairwise(batches):  # and none ends sooner than it must
+        held, size = sizes[one].sum(), sizes[next_one].min()
+        assert len(one) == most or len(one) * size - held > max(PADDING, held // 8)

@@ -1,12 +1,13 @@
-"""batches: in which order rows are trained on; a function of seed and epoch alone, so that a resumed run repeats it."""
+"""batches: in which order rows are trained on, a function of seed and epoch alone; and which are answered together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 WINDOW = 50  # batches: within so many, rows are sorted by length, so that a batch holds rows of like length
+PADDING = 64  # that much of it in a batch is cheaper than calling a network once more
 
 
 def epoch_batches(
@@ -29,3 +30,22 @@ def epoch_batches(
         window = window[np.argsort(sizes[window], kind="stable")]
         batches += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
     return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def answer_batches(lengths: Sequence[int], most: int) -> Iterator[np.ndarray]:
+    """Row indices (int64) of each batch from short rows to long ones; every row once.
+
+    A batch ends after `most` rows, and before a row that would bring it more padding than `PADDING` and than an eighth
+    of what it holds: texts asked at once may be few and very unlike.
+    """
+    sizes = np.asarray(lengths)
+    order = np.argsort(sizes, kind="stable")
+    start, held = 0, 0  # where the batch begins, and the length of its rows together
+    for at, size in enumerate(sizes[order].tolist()):
+        padding = (at - start) * size - held
+        if at > start and (at - start == most or padding > max(PADDING, held // 8)):
+            yield order[start:at]
+            start, held = at, 0
+        held += size
+    if len(order):
+        yield order[start:]

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, labels, read_config
+from modelcommons.workbench.engine.batches import answer_batches
 from modelcommons.workbench.engine.classification import Answer, answers
-from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokenizer
+from modelcommons.workbench.engine.tokenizer import TOKENIZER, TOKENIZER_FILES, open_tokenizer
 from modelcommons.workbench.fields.text.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.text.encoders import (
     BagEncoder,
@@ -30,7 +31,7 @@ from modelcommons.workbench.task import Row
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-BATCH = 64  # texts answered at a time, of like length
+BATCH = 64  # texts answered at a time, at most
 LONGEST = 8192  # tokens; more in a config is a mistake or an attack
 
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # inputs by name -> logits (B, labels)
@@ -48,10 +49,8 @@ class Classifier:
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """float64 (texts, labels)."""
         encoded = self.encoder.encode(texts)
-        order = sorted(range(len(texts)), key=lambda index: self.encoder.length(encoded[index]))
         found = np.empty((len(texts), len(self.labels)))
-        for start in range(0, len(order), BATCH):
-            some = order[start : start + BATCH]
+        for some in answer_batches([self.encoder.length(each) for each in encoded], BATCH):
             logits = self._run(self.encoder.collate([encoded[index] for index in some])).astype(np.float64)
             powers = np.exp(logits - logits.max(axis=1, keepdims=True))
             found[some] = powers / powers.sum(axis=1, keepdims=True)
@@ -125,13 +124,15 @@ def max_length(config: Mapping[str, Any], folder: Path) -> int:
 
 
 def _encoder(folder: Path, config: Mapping[str, Any], network: nn.Module | None) -> Encoder:
-    if config["model_type"] != MODEL_TYPE:
-        return open_encoder(open_tokenizer(folder), max_length(config, folder))
-    if config["architecture"] != "bag":
-        return own_encoder(folder, max_length(config, folder))
-    options = config["options"]
-    rarity: Any = getattr(network, "rarity", None)
-    return BagEncoder(grams(options), rarity.numpy())
+    if config.get("architecture") == "bag":
+        rarity: Any = getattr(network, "rarity", None)
+        return BagEncoder(grams(config["options"]), rarity.numpy())
+    length = max_length(config, folder)
+    if config["model_type"] == MODEL_TYPE:
+        return own_encoder(folder, length)
+    if network is None and (folder / TOKENIZER).is_file():  # an export answers without torch and transformers
+        return own_encoder(folder, length, int(config.get("pad_token_id") or 0))
+    return open_encoder(open_tokenizer(folder), length)
 
 
 def torch_run(network: nn.Module | None) -> Run:

@@ -67,7 +67,7 @@ class TokenEncoder:
         return {"input_ids": ids, "attention_mask": mask}
 
 
-def own_encoder(folder: Path, max_length: int) -> TokenEncoder:
+def own_encoder(folder: Path, max_length: int, pad: int = 0) -> TokenEncoder:
     """By the folder's own tokenizer.json.
 
     Raises:
@@ -75,7 +75,8 @@ def own_encoder(folder: Path, max_length: int) -> TokenEncoder:
     """
     tokenizer = read_tokenizer(folder)
     tokenizer.enable_truncation(max_length)
-    return TokenEncoder(lambda texts: [found.ids for found in tokenizer.encode_batch(texts)], 0)
+    tokenizer.no_padding()
+    return TokenEncoder(lambda texts: [found.ids for found in tokenizer.encode_batch(texts)], pad)
 
 
 def open_encoder(tokenizer: Any, max_length: int) -> TokenEncoder:

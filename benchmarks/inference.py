@@ -1,0 +1,247 @@
+"""Answers of a fine-tuned MiniLM and a small convolutional net, as shrunk here, beside what others would run instead.
+
+python benchmarks/inference.py
+python benchmarks/inference.py --accuracy
+
+The models are those that text_classification.py and fashion_mnist.py leave; their exports are made anew. Latency of one
+input at a time and rows per second of 32 at once, on real test rows, everybody in turns, a first turn not counted; then
+the seconds from the start of a process to its first answer. --accuracy answers all test rows with the model and its
+exports instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import heading
+
+import modelcommons as mc
+from modelcommons.workbench import sources
+from modelcommons.workbench.engine.adapters import quiet
+from modelcommons.workbench.engine.quantize import dynamic_int8, static_int8
+from modelcommons.workbench.engine.statistics import paired
+from modelcommons.workbench.serve import Served
+from modelcommons.workbench.stages.shrink import PATHS
+from modelcommons.workbench.task import Line, Parts, Split
+
+Answer = Callable[[list[Any]], Any]
+
+SINGLE, MANY, BATCHES = 24, 32, 3  # of a turn: inputs asked one by one, inputs asked at once, how often
+EAGER = "eager torch"
+ONNX, INT8 = PATHS["onnx"], PATHS["int8"]
+
+# a process of its own: argv is the model folder and a text; it prints its first answer
+STARTS = {
+    "ours, int8": f"import modelcommons as mc; print(mc.load(folder, {INT8!r}).predict(text))",
+    "ours, torch": "import modelcommons as mc; print(mc.load(folder).predict(text))",
+    "onnxruntime and AutoTokenizer, int8": "import onnxruntime, transformers; "
+    f"session = onnxruntime.InferenceSession(folder + '/{INT8}'); "
+    "made = transformers.AutoTokenizer.from_pretrained(folder)([text], return_tensors='np'); "
+    "print(session.run(None, {name: made[name] for name in ('input_ids', 'attention_mask')})[0].argmax())",
+    "transformers.pipeline": "import transformers; print(transformers.pipeline('text-classification', folder)(text))",
+    EAGER: "import torch, transformers; tokenizer = transformers.AutoTokenizer.from_pretrained(folder); "
+    "model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()\n"
+    "with torch.inference_mode(): print(model(**tokenizer(text, return_tensors='pt')).logits.argmax())",
+}
+
+
+def main() -> None:
+    wanted = argparse.ArgumentParser(description=__doc__)
+    wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
+    wanted.add_argument("--texts", type=Path, default=Path("runs/benchmarks/banking77-seed-0"))
+    wanted.add_argument("--pictures", type=Path, default=Path("runs/benchmarks/fashion-mnist-seed-0"))
+    wanted.add_argument("--rounds", type=int, default=9)
+    wanted.add_argument("--starts", type=int, default=5)
+    wanted.add_argument("--accuracy", action="store_true")
+    given = wanted.parse_args()
+    heading()
+    for made, source, contenders in (
+        (given.texts, given.data / "banking77", text_contenders),
+        (given.pictures, given.data / "fashion_mnist", picture_contenders),
+    ):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name, "model")
+            shutil.copytree(made / "model", folder)
+            served = mc.load(folder)
+            parts = parts_of(served, source)
+            shrink(served, parts)
+            sizes = {"model": "model.safetensors", "onnx": ONNX, "int8": INT8}
+            told = [f"{kind} {(folder / path).stat().st_size / 1e6:.3g} MB" for kind, path in sizes.items()]
+            print(f"{source.name}: {' · '.join(told)}", flush=True)
+            if given.accuracy:
+                compare_answers(served, parts)
+                continue
+            rows = np.random.default_rng(0).permutation(len(parts.test))[: SINGLE + MANY * BATCHES]
+            compare_speed(contenders(folder), [parts.test[row].x for row in rows.tolist()], given.rounds)
+            if made == given.texts:
+                compare_starts(folder, parts.test[0].x, given.starts)
+
+
+def parts_of(served: Served, source: Path) -> Parts:
+    """The rows by the folder's own options."""
+    return served.task.split(served.task.rows(sources.find(str(source)), {}, served.options), Split(), served.options)
+
+
+def shrink(served: Served, parts: Parts) -> None:
+    """Makes both exports, as the stage does."""
+    task, folder = served.task, served.folder
+    task.export(folder, folder / ONNX)  # type: ignore[attr-defined]
+    if task.quantization == "static":  # type: ignore[attr-defined]
+        static_int8(folder / ONNX, folder / INT8, task.calibration(folder, parts.train))  # type: ignore[attr-defined]
+    else:
+        dynamic_int8(folder / ONNX, folder / INT8)
+
+
+def text_contenders(folder: Path) -> dict[str, Answer]:
+    """Everybody by name; each takes a list of texts and answers with labels."""
+    import onnxruntime
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+    with quiet():
+        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        tokenizer, piped = AutoTokenizer.from_pretrained(folder), pipeline("text-classification", str(folder))
+
+    def eager(texts: list[str]) -> Any:
+        with torch.inference_mode():
+            return model(**tokenizer(texts, padding=True, truncation=True, return_tensors="pt")).logits.argmax(1)
+
+    def plain(variant: str) -> Answer:
+        session = onnxruntime.InferenceSession(str(folder / variant))
+
+        def answer(texts: list[str]) -> Any:
+            made = tokenizer(texts, padding=True, truncation=True, return_tensors="np")
+            inputs = {name: made[name] for name in ("input_ids", "attention_mask")}
+            return session.run(None, inputs)[0].argmax(1)
+
+        return answer
+
+    return {
+        EAGER: eager,
+        "transformers.pipeline": lambda texts: piped(texts, batch_size=MANY),
+        "onnxruntime, fp32": plain(ONNX),
+        "onnxruntime, int8": plain(INT8),
+        **ours(folder),
+    }
+
+
+def picture_contenders(folder: Path) -> dict[str, Answer]:
+    """The same for pictures: uint8 arrays (height, width, channels)."""
+    import onnxruntime
+    import torch
+
+    from modelcommons.workbench.fields.image.classifier import load
+
+    model = load(folder)
+    network: Any = model.network
+
+    def eager(pictures: list[np.ndarray]) -> Any:
+        with torch.inference_mode():
+            return network(torch.from_numpy(model.inputs(np.stack(pictures)))).argmax(1)
+
+    def plain(variant: str) -> Answer:
+        session = onnxruntime.InferenceSession(str(folder / variant))
+
+        def answer(pictures: list[np.ndarray]) -> Any:
+            return session.run(None, {"pixel_values": model.inputs(np.stack(pictures))})[0].argmax(1)
+
+        return answer
+
+    return {
+        EAGER: eager,
+        "onnxruntime, fp32": plain(ONNX),
+        "onnxruntime, int8": plain(INT8),
+        **ours(folder),
+    }
+
+
+def ours(folder: Path) -> dict[str, Answer]:
+    return {
+        "ours, torch": mc.load(folder).predict,
+        "ours, onnx": mc.load(folder, ONNX).predict,
+        "ours, int8": mc.load(folder, INT8).predict,
+    }
+
+
+def compare_speed(contenders: dict[str, Answer], inputs: Sequence[Any], rounds: int) -> None:
+    single, rest = inputs[:SINGLE], inputs[SINGLE:]
+    many = [list(rest[at : at + MANY]) for at in range(0, len(rest), MANY)]
+    latencies: dict[str, list[list[float]]] = {name: [] for name in contenders}  # milliseconds, by turn
+    rates: dict[str, list[float]] = {name: [] for name in contenders}  # rows per second
+    for counted in range(-1, rounds):
+        for name, answer in contenders.items():
+            singly = [seconds(answer, [one]) * 1e3 for one in single]
+            rate = len(rest) / sum(seconds(answer, some) for some in many)
+            if counted >= 0:
+                latencies[name].append(singly)
+                rates[name].append(rate)
+    for name in contenders:
+        flat = np.concatenate(latencies[name])
+        quicker = ratios([statistics.median(turn) for turn in latencies[name]],
+                         [statistics.median(turn) for turn in latencies[EAGER]], inverse=True)  # fmt: skip
+        print(
+            f"    {name}: one at a time {np.median(flat):.2f} ms, p95 {np.quantile(flat, 0.95):.2f} ms, {quicker} · "
+            f"{MANY} at once {statistics.median(rates[name]):,.0f} rows/s, {ratios(rates[name], rates[EAGER])}"
+        )
+    print(f"    n = {rounds} turns of {SINGLE} single inputs and {len(many)} times {MANY}; times as fast as {EAGER}\n")
+
+
+def seconds(answer: Answer, inputs: list[Any]) -> float:
+    begun = time.perf_counter()
+    answer(inputs)
+    return time.perf_counter() - begun
+
+
+def ratios(mine: Sequence[float], theirs: Sequence[float], inverse: bool = False) -> str:
+    """`2.93 (2.71 to 3.05)`: how many times as fast, turn by turn."""
+    found = [b / a if inverse else a / b for a, b in zip(mine, theirs, strict=True)]
+    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}) times as fast"
+
+
+def compare_starts(folder: Path, text: str, rounds: int) -> None:
+    """From the start of a process to its end, which comes after its first answer; files are in memory."""
+    taken: dict[str, list[float]] = {name: [] for name in STARTS}
+    for counted in range(-1, rounds):
+        for name, code in STARTS.items():
+            program = f"import sys; folder, text = sys.argv[1:]\n{code}"
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program, str(folder), text], check=True, capture_output=True)
+            if counted >= 0:
+                taken[name].append(time.perf_counter() - begun)
+    for name, found in taken.items():
+        print(
+            f"    {name}: {statistics.median(found):.2f} s from start to first answer "
+            f"({min(found):.2f} to {max(found):.2f}, n = {rounds})"
+        )
+    print(flush=True)
+
+
+def compare_answers(served: Served, parts: Parts) -> None:
+    """Model and exports on all test rows, each export paired with the model row by row."""
+    rows = [parts.test[index] for index in range(len(parts.test))]
+    lines: dict[str, list[Line]] = {}
+    for name, variant in (("model", ""), ("onnx", ONNX), ("int8", INT8)):
+        answers = served.task.load(served.folder, variant).predict(rows)
+        lines[name] = [{"id": row.id, "target": row.y, **answer} for row, answer in zip(rows, answers, strict=True)]
+        score = served.task.scores(lines[name])[0]
+        text = f"    {name}: {score.metric} {score.value:.4f} [{score.low:.4f}, {score.high:.4f}] of {score.den:,}"
+        if name != "model":
+            p_value = paired(served.task.losses(lines["model"]), served.task.losses(lines[name]), 0)
+            changed = sum(map(served.task.changed, lines["model"], lines[name]))
+            text += f" · {changed} answers changed · same as the model? p = {p_value:.2g}"
+        print(text, flush=True)
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
