@@ -26,8 +26,11 @@ class Preprocess:
 
     def inputs(self, pictures: np.ndarray) -> np.ndarray:
         """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), in the same layout."""
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return np.asarray(((pictures.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
+        shares = pictures.astype(np.float32)
+        shares /= 255
+        shares -= np.array(self.mean, np.float32)
+        shares /= np.array(self.std, np.float32)
+        return np.asarray(shares.transpose(0, 3, 1, 2))
 
     @property
     def fill(self) -> np.ndarray:
@@ -35,9 +38,9 @@ class Preprocess:
         return np.round(np.array(self.mean) * 255).astype(np.uint8)
 
 
-def spaced(num_rows: int) -> np.ndarray:
-    """Indices of the rows, evenly spaced, whose pictures are measured."""
-    return np.arange(0, num_rows, max(1, num_rows // MEASURED))
+def spaced(num_rows: int, wanted: int = MEASURED) -> np.ndarray:
+    """Indices of about `wanted` rows, evenly spaced, whose pictures are measured."""
+    return np.arange(0, num_rows, max(1, num_rows // wanted))
 
 
 def measured(pictures: np.ndarray) -> Preprocess:

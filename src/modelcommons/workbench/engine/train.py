@@ -90,6 +90,7 @@ def train(
     max_steps: int | None = None,
     groups: Mapping[str, float] | None = None,
     average: float | None = None,
+    early: tuple[float, MakeBatch] | None = None,
 ) -> Fit:
     """Trains `network` in place; on return it holds the weights that scored best.
 
@@ -103,6 +104,8 @@ def train(
         max_steps: stop after so many steps (a measured try).
         groups: parameter-name prefix -> factor on its learning rate.
         average: decay of an exponential average of the weights, which is then scored and kept instead of them.
+        early: a share of the steps, and what makes their batches: cheaper ones, to begin with. A budget is measured on
+            the later, dearer ones.
 
     Raises:
         DataError: the loss became infinite or NaN, or no score was a finite number.
@@ -143,9 +146,10 @@ def train(
 
             # one step
             begun = time.monotonic()
-            value = _step(
-                network, batches[epoch][first : first + plan.accumulate], batch, loss, optimizers, plan, state, layout
-            )
+            parts = batches[epoch][first : first + plan.accumulate]
+            is_early = early is not None and (state.measured or seconds is None) and state.step < early[0] * state.total
+            make = early[1] if early is not None and is_early else batch
+            value = _step(network, parts, make, loss, optimizers, plan, state, layout)
             taken += [time.monotonic() - begun] * (len(taken) <= MEASURED)
             if kept is not network:
                 _average(kept, network, min(average or 0.0, (1 + state.step) / (10 + state.step)))
