@@ -188,4 +188,6 @@ def test_what_quotes_the_data_stays_at_home() -> None:
     """Data that may not be passed on in another form, and the person's own, do not leave with the predictions."""
     for licence, quotes in {"cc-by-nd-4.0": False, "own": False, "cc-by-4.0": True, "cc-by-nc-4.0": True}.items():
         assert derive([], [Work("data", licence)]).quotes is quotes, licence
+    assert not derive([Work("base", "mit")], [Work("data", "measurement-only")]).uploads
+    assert derive([], [Work("data", "own")]).uploads
     assert any("不上传" in sentence for sentence in derive([], [Work("d", "cc-by-nd-4.0")], language="zh").obligations)

@@ -31,6 +31,7 @@ SHARED = {
     "breast-cancer": "breast_cancer",
     "brent": "finance_series",
     "chinese-poem-genre": "chinese_poem_genre",
+    "cifar10": "cifar10",
     "cmrc2018": "cmrc2018_small",
     "english-books": "english_books",
     "english-books-mlm": "english_books",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,7 @@ class Problem:
     each: Callable[[int], None] = lambda number: None
     scores: Iterator[float] | None = None
     num_batches: int = 0
+    early: list[int] = field(default_factory=list)  # how many batches there were before each early one
     scored: list[dict[str, Tensor]] = field(default_factory=list)  # the weights at every scoring
 
     def network(self, dropout: bool = True) -> nn.Sequential:
@@ -68,6 +70,10 @@ class Problem:
             noise = rng.normal(size=(len(indices), WIDTH)) * self.noise  # augmentation, from the generator handed in
             return x[indices] + torch.from_numpy(noise.astype(np.float32)), y[indices]
 
+        def cheaper(indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+            self.early.append(self.num_batches)
+            return batch(indices[::2], rng)
+
         def loss(network: nn.Module, made: tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, ...] | Mean:
             self.autocast = torch.is_autocast_enabled("cpu")
             if self.over == "rows":
@@ -84,6 +90,7 @@ class Problem:
         parts = (lambda made: words(made).sum(), lambda made: frames(made).sum())
         counts = parts if self.over == "words and frames" else ()
         beside = {name: wish.pop(name) for name in ("seconds", "max_steps", "average", "lengths") if name in wish}
+        beside["early"] = (wish.pop("early"), cheaper) if "early" in wish else None
         return train(
             network, num_rows=ROWS, batch=batch, loss=loss, counts=counts, score=score, metric="mse",
             direction="lower", limit=0.0, training=Training(**{"precision": "fp32", **wish}), defaults=DEFAULTS,
@@ -281,6 +288,17 @@ def test_the_last_steps_of_a_budget_are_scored(problem: Problem, clock: Clock) -
     assert weights(network) == [tensor.numpy().tobytes() for tensor in problem.scored[-1].values()]
 
 
+def test_early_batches_come_first_in_what_a_budget_pays_for(problem: Problem, clock: Clock) -> None:
+    """Each step takes two seconds: 30 are paid for; after six, which are measured, half of the others are early."""
+    problem.train(problem.network(), batch_size=16, epochs=4, early=0.5)
+    assert problem.early == list(range(6)) and problem.num_batches == 12
+    problem.early, problem.num_batches = [], 0
+    shutil.rmtree(problem.checkpoints, ignore_errors=True)
+    problem.each = lambda number: setattr(clock, "now", clock.now + 2.0)
+    assert problem.train(problem.network(), batch_size=16, epochs=1000, seconds=60.0, early=0.5).steps == 30
+    assert problem.early == list(range(18))
+
+
 def test_a_budget_larger_than_needed_changes_nothing(problem: Problem, clock: Clock) -> None:
     problem.each = lambda number: setattr(clock, "now", clock.now + 1.0)
     one, other = problem.network(), problem.network()
@@ -296,10 +314,10 @@ def test_a_budget_larger_than_needed_changes_nothing(problem: Problem, clock: Cl
 @pytest.mark.parametrize("average", [None, 0.9])
 @pytest.mark.parametrize("ends", ["Ctrl-C", "a crash"])
 def test_resumed_it_gives_the_same_bits(tmp_path: Path, optimizer: str, average: float | None, ends: str) -> None:
-    """With dropout, batch norm, augmentation, length buckets and an average of the weights; stopped three times."""
+    """Dropout, batch norm, augmentation, length buckets, early batches, an average of the weights; stopped thrice."""
     wish: dict[str, Any] = {
         "optimizer": optimizer, "average": average, "lengths": [n % 5 for n in range(ROWS)], "epochs": 6,
-        "checkpoint_seconds": 0.0, "patience": 3,
+        "checkpoint_seconds": 0.0, "patience": 3, "early": 0.5,
     }  # fmt: skip
     whole = Problem(tmp_path / "whole", noise=0.1)
     undisturbed = whole.network()

@@ -7,6 +7,7 @@ unknown never becomes allowed. Where lawyers disagree the cautious reading is ta
   Where a licence itself frees the results of computing on the data (CDLA, C-UDA) they do not.
 - A no-derivatives licence of *data* does not forbid to publish a model, which holds none of the data; but predictions
   with targets, and a report with examples, quote the data in another form: they stay at home.
+- Data that came without a licence may be measured on (`measurement-only`); what comes of it is not uploaded.
 - A no-derivatives licence of the *base model* forbids to publish anything adapted from it.
 """
 
@@ -42,10 +43,15 @@ class Licence:
     prefix: str = ""  # the name of a derived model must begin with this
     notice: str = ""  # to be shipped word for word
     quote: bool = True  # parts of the data may be passed on in another form (with credit, under the same terms)
+    upload: bool = True  # what is made from it may be uploaded
 
 
 UNKNOWN = Licence("unknown", "an unknown licence", known=False)
 OWN = Licence("own", "all rights reserved", on_hub=False, credit=False, quote=False)  # the person's own data
+MEASURE = Licence(  # data that nobody gave a licence for: what is measured on them stays here
+    "measurement-only", "no licence: for measurement only", on_hub=False, commercial=False, credit=False, quote=False,
+    upload=False,
+)  # fmt: skip
 
 
 def _alike(*licences: Licence, also: tuple[str, ...] = ()) -> list[Licence]:
@@ -196,6 +202,7 @@ TABLE: dict[str, Licence] = {
         Licence("other", "a licence of its own", known=False),
         UNKNOWN,
         OWN,
+        MEASURE,
     )
 }
 
@@ -271,6 +278,7 @@ class Decision:
     obligations: tuple[str, ...] = ()  # sentences
     notices: tuple[str, ...] = ()  # to be shipped word for word
     quotes: bool = True  # whether predictions with targets, and examples, may leave the house
+    uploads: bool = True  # whether anything may
     conflicts: tuple[str, ...] = ()  # sentences: which, and what to do
 
     def agreed(self) -> Decision:
@@ -339,6 +347,7 @@ def derive(
         tuple(_obligations(works, language)),
         tuple(dict.fromkeys(licence.notice for _, licence, is_base in works if is_base and licence.notice)),
         all(licence.quote for _, licence, is_base in works if not is_base),
+        all(licence.upload for _, licence, _ in works),
     )
 
 
@@ -371,7 +380,9 @@ def _joined(name: str) -> str:
 def _choices(works: Sequence[tuple[Work, Licence, bool]]) -> list[Licence]:
     """What `auto` may take, the first that fits being taken. The person's own data ask for no licence to be given."""
     fit = [
-        licence for _, licence, is_base in works if is_base or (licence.adapt and (licence.credit or licence is OWN))
+        licence
+        for _, licence, is_base in works
+        if is_base or (licence.adapt and (licence.credit or licence in (OWN, MEASURE)))
     ]
     house = [TABLE["apache-2.0"], TABLE["cc-by-nc-4.0"]]
     return [licence for licence in dict.fromkeys((*fit, *house)) if not licence.results_free]

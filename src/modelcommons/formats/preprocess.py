@@ -28,13 +28,21 @@ class Preprocess:
 
     def inputs(self, pictures: np.ndarray) -> np.ndarray:
         """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), in the same layout."""
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return np.asarray(((pictures.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
+        shares = pictures.astype(np.float32)
+        shares /= 255
+        shares -= np.array(self.mean, np.float32)
+        shares /= np.array(self.std, np.float32)
+        return np.asarray(shares.transpose(0, 3, 1, 2))
 
     @property
     def fill(self) -> np.ndarray:
         """The mean colour, uint8 (channels,): what stands where nothing is known."""
         return np.round(np.array(self.mean) * 255).astype(np.uint8)
+
+
+def spaced(num_rows: int, wanted: int = MEASURED) -> np.ndarray:
+    """Indices of about `wanted` rows, evenly spaced, whose pictures are measured."""
+    return np.arange(0, num_rows, max(1, num_rows // wanted))
 
 
 def measured(pictures: Callable[[np.ndarray], np.ndarray], num_rows: int) -> Preprocess:
@@ -44,7 +52,7 @@ def measured(pictures: Callable[[np.ndarray], np.ndarray], num_rows: int) -> Pre
         pictures: those at some indices (int64), uint8 (rows, height, width, channels); asked for some at a time, since
             all of them need not fit into memory.
     """
-    some = np.arange(0, num_rows, max(1, num_rows // MEASURED))
+    some = spaced(num_rows)
     shape = Shape(*pictures(some[:1]).shape[1:])
     counts = np.zeros((shape.channels, 256), np.int64)  # how often each value occurs
     at_once = max(1, AT_ONCE // (shape.height * shape.width * shape.channels))

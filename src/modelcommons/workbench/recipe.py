@@ -78,7 +78,10 @@ class DataSection(BaseModel):
 
     source: str = Field(description="A file, a folder, `bundled:NAME`, or a hub data set id.")
     revision: str | None = Field(None, description="Revision of a hub data set.")
-    license: str | None = Field(None, description="Licence of the data where the source does not say it.")
+    license: str | None = Field(
+        None,
+        description="Licence of the data where the source does not say it; `measurement-only` where nobody gave one.",
+    )
     columns: dict[str, str] = Field(
         {}, description="role: column name, where names cannot be guessed (text, label, ...)."
     )

@@ -19,12 +19,22 @@ def augment(pixels: np.ndarray, changes: tuple[Change, ...], fill: np.ndarray, r
     for change in changes:
         match change:
             case "flip":
-                pixels = np.where(rng.random(len(pixels))[:, None, None, None] < 0.5, pixels[:, :, ::-1], pixels)
+                chosen = rng.random(len(pixels)) < 0.5
+                pixels = pixels.copy()
+                pixels[chosen] = pixels[chosen, :, ::-1]
             case "crop":
                 pixels = _cropped(pixels, rng)
             case "cutout":
                 pixels = _cut(pixels, fill, rng)
     return pixels
+
+
+def windows(pixels: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """A square of `side` pixels from each picture, its place drawn; pixels: uint8 (batch, height, width, channels)."""
+    batch, height, width, channels = pixels.shape
+    squares = np.lib.stride_tricks.sliding_window_view(pixels, (side, side, channels), (1, 2, 3))[:, :, :, 0]
+    down, right = rng.integers(0, height - side + 1, batch), rng.integers(0, width - side + 1, batch)
+    return np.asarray(squares[np.arange(batch), down, right])
 
 
 def _cropped(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

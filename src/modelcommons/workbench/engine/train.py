@@ -64,6 +64,7 @@ def train(
     max_steps: int | None = None,
     groups: Mapping[str, float] | None = None,
     average: float | None = None,
+    early: tuple[float, MakeBatch] | None = None,
 ) -> Fit:
     """Trains `network` in place; on return it holds the weights that scored best.
 
@@ -80,6 +81,7 @@ def train(
         max_steps: stop after so many steps (a measured try).
         groups: parameter-name prefix -> factor on its learning rate.
         average: decay of an exponential average of the weights, which is then scored and kept instead of them.
+        early: a share of the schedule, and what makes its batches: cheaper ones, to begin with.
 
     Raises:
         DataError: the loss became infinite or NaN, or no score was a finite number.
@@ -125,7 +127,8 @@ def train(
 
             # one step
             parts, rate = batches[epoch][first : first + plan.accumulate], factor(pace.place, plan)
-            value = _step(network, run, parts, batch, loss, counts, optimizers, rate, plan, state, layout)
+            make = early[1] if early is not None and pace.place < early[0] * plan.total else batch
+            value = _step(network, run, parts, make, loss, counts, optimizers, rate, plan, state, layout)
             if kept is not network:
                 _average(kept, network, min(average or 0.0, (1 + state.step) / (10 + state.step)))
             state.loss_sum, state.loss_steps = state.loss_sum + value, state.loss_steps + 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import modelcommons
+from modelcommons.errors import LicenceError
 from modelcommons.formats import bom, card, licence, receipt
 from modelcommons.formats.digest import file_sha256
 from modelcommons.formats.licence import Decision, Work
@@ -56,11 +57,16 @@ def publish(
     """Leaves the folder in `model/`: at any moment it holds what was there before, or all of the new.
 
     Raises:
-        LicenceError: the licences of base model and data conflict, or one is unknown.
+        LicenceError: the licences of base model and data conflict, one is unknown, or one forbids an upload.
         UsageError: no token or no permission for the upload; the folder is complete all the same.
         NotFound: the hub cannot be reached; the folder is complete all the same.
     """
     decision = decide(got, recipe, tuned.choice.index).agreed()
+    if recipe.publish.repo and not decision.uploads:
+        raise LicenceError(
+            f"publish.repo: expected none for data without a licence, got {recipe.publish.repo}. Leave it out: what "
+            "was measured stays here."
+        )
     with replacing(folder.model) as part:
         _collect(part, folder, tuned, scored, shrunk)
         _describe(part, _facts(part, task, got, data, tuned, scored, explained, shrunk, recipe, decision))

@@ -32,16 +32,31 @@ class ResNetOptions(BaseModel):
     blocks: int = Field(2, ge=1, le=8, description="Residual blocks in each of the four stages.")
 
 
+class AirbenchOptions(BaseModel):
+    """A convolutional network made for few passes; its first layer is computed from the training pictures."""
+
+    model_config = STRICT
+
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=6)] = Field(
+        (64, 256, 256), description="Channels of each stage."
+    )
+    depth: int = Field(2, ge=1, le=8, description="Convolutions in each stage.")
+    patch: int = Field(2, ge=1, le=8, description="Pixels a side of what the first layer sees at a time.")
+    stride: int = Field(1, ge=1, le=8, description="Pixels from one patch to the next; 2 makes a step far cheaper.")
+
+
 class LinearOptions(BaseModel):
     """One weight per pixel and label: nothing to choose."""
 
     model_config = STRICT
 
 
-ARCHITECTURES: dict[str, type[BaseModel]] = {"cnn": CnnOptions, "resnet": ResNetOptions, "linear": LinearOptions}
+ARCHITECTURES: dict[str, type[BaseModel]] = {
+    "cnn": CnnOptions, "resnet": ResNetOptions, "airbench": AirbenchOptions, "linear": LinearOptions
+}  # fmt: skip
 
 # chosen on validation rows of Fashion-MNIST
-PEAK_RATES = {"cnn": 3e-3, "resnet": 1e-3, "linear": 3e-3}
+PEAK_RATES = {"cnn": 3e-3, "resnet": 1e-3, "airbench": 2e-2, "linear": 3e-3}
 OPEN_PEAK_RATES = {"full": 5e-5, "head": 2e-3, "lora": 5e-4}  # by method
 STEPS = 3_000  # that a small set is gone through at least, in at most `MOST_EPOCHS`
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 30
@@ -51,6 +66,7 @@ def defaults(architecture: str, num_rows: int) -> Defaults:
     """For a new network on this many training rows."""
     batch_size = max(16, min(128, num_rows // 16))
     return Defaults(
+        optimizer="muon" if architecture == "airbench" else "adamw",
         epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, STEPS * batch_size // num_rows)),
         batch_size=batch_size,
         learning_rate=PEAK_RATES[architecture],

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelcommons.formats.preprocess import Preprocess, measured
+from modelcommons.errors import DataError
+from modelcommons.formats.preprocess import Preprocess, measured, spaced
 from modelcommons.workbench.engine.adapters import quiet
-from modelcommons.workbench.engine.augment import Change, augment
+from modelcommons.workbench.engine.augment import Change, augment, windows
 from modelcommons.workbench.engine.processors import processor_inputs, read_processor
 from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES, defaults, open_defaults
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 SCORED_AT_ONCE = 500  # pictures
 SCORED_VALUES = 2**24  # of large pictures fewer
+WHITENED = 2_000  # pictures that the first layer of airbench is computed from
 LORA_RANK = 8
 AVERAGE = 0.998  # of the weights over steps; what is kept is the average
 
@@ -43,12 +45,15 @@ def _fit_new(train: Pictures, validation: Pictures, job: Job) -> Fit:
     import torch
     from safetensors.torch import save_file
 
+    from modelcommons.workbench.fields.image.airbench import Airbench
     from modelcommons.workbench.fields.image.models import build
 
     options = ARCHITECTURES[job.choice.name].model_validate(dict(job.choice.options))
     preprocess = measured(train.pixels, len(train))
     torch.manual_seed(job.seed)
     network = build(options, train.shape, len(train.labels))
+    if isinstance(network, Airbench):
+        network.whiten(torch.from_numpy(preprocess.inputs(train.pixels(spaced(len(train), WHITENED)))))
     values = defaults(job.choice.name, len(train))
     fitted = _train(network, train, validation, job, preprocess, preprocess.inputs, values)
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
@@ -127,9 +132,16 @@ def _train(
 
     assert isinstance(job.options, Options)
     codes, varied = train.codes, changes(job.options)
+    size = _early_size(job.options, train, job)
 
     def batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         pictures = augment(train.pixels(indices), varied, preprocess.fill, rng)
+        return torch.from_numpy(inputs(pictures)), torch.from_numpy(codes[indices])
+
+    def early(indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        assert size is not None
+        shifted = windows(train.pixels(indices), size, rng)
+        pictures = augment(shifted, tuple(change for change in varied if change != "crop"), preprocess.fill, rng)
         return torch.from_numpy(inputs(pictures)), torch.from_numpy(codes[indices])
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -145,7 +157,24 @@ def _train(
         limit=1.0,
         training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
         seconds=job.seconds, max_steps=job.max_steps, average=AVERAGE,
+        early=None if size is None else (job.options.early_share, early),
     )  # fmt: skip
+
+
+def _early_size(options: Options, train: Pictures, job: Job) -> int | None:
+    """Side of the squares that training begins with.
+
+    Raises: DataError: the pictures are smaller, or the network takes one size only.
+    """
+    size, side = options.early_size, min(train.shape.dimensions[:2])
+    if size is not None and (not job.choice.is_new or job.choice.name == "linear"):
+        raise DataError(
+            f"data.options.early_size: expected a new network that takes pictures of any size, got {job.choice.name}. "
+            "Leave it out."
+        )
+    if size is not None and size >= side:
+        raise DataError(f"data.options.early_size: expected less than the pictures' {side} pixels, got {size}.")
+    return size
 
 
 def accuracy(network: nn.Module, rows: Pictures, inputs: Inputs) -> float:

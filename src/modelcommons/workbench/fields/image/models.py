@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from modelcommons.formats.pixels import Shape
 from modelcommons.workbench.engine.cnn import Cnn, Residual, convolution
-from modelcommons.workbench.fields.image.architectures import CnnOptions, ResNetOptions
+from modelcommons.workbench.fields.image.airbench import Airbench
+from modelcommons.workbench.fields.image.architectures import AirbenchOptions, CnnOptions, ResNetOptions
 
 
 class Linear(nn.Module):
@@ -69,5 +70,8 @@ def build(options: BaseModel, shape: Shape, num_labels: int) -> nn.Module:
             return Cnn(dimensions, num_labels, options.widths, options.dropout)
         case ResNetOptions():
             return ResNet(dimensions, num_labels, options.width, options.blocks)
+        case AirbenchOptions():
+            patch = min(options.patch, *dimensions[:2])
+            return Airbench(shape.channels, num_labels, options.widths, options.depth, patch, options.stride)
         case _:
             return Linear(dimensions, num_labels)

@@ -38,6 +38,12 @@ class Options(BaseModel):
         description="How training pictures are varied: `flip` (left and right), `crop` (shifted), `cutout` (a square "
         "left out); `auto`: crop, which fits digits and letters too.",
     )
+    early_size: Annotated[int, Field(ge=4, le=1024)] | None = Field(
+        None,
+        description="Pixels a side of the squares, cut from anywhere in the pictures, that training of a new network "
+        "begins with: its steps are cheaper, and whole pictures come later.",
+    )
+    early_share: float = Field(0.8, gt=0, lt=1, description="Share of the steps on squares of `early_size`.")
 
 
 class Pictures:

@@ -1,0 +1,73 @@
+"""CIFAR-10 (JPEG copy) from recipe to signed model, once per seed, beside ten epochs of a tutorial's network in Keras.
+
+python benchmarks/cifar10.py --seeds 0 1 2 3 4 --peer
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from measure import heading, mean, measured, published, report
+from measure.peers import peer
+
+from modelcommons.workbench import fields
+from modelcommons.workbench.recipe import Recipe
+from modelcommons.workbench.stages.get import get_source
+
+RECIPES = ("cifar10-quick", "cifar10")
+
+
+def main() -> None:
+    wanted = argparse.ArgumentParser(description=__doc__)
+    wanted.add_argument("--data", default="../shared/data/cifar10")
+    wanted.add_argument("--recipes", nargs="*", choices=RECIPES, default=RECIPES)
+    wanted.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    wanted.add_argument("--peer", action="store_true", help="also train the tutorial's network, in Keras")
+    wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
+    given = wanted.parse_args()
+    heading()
+    for recipe in given.recipes:
+        values, seconds, minutes = [], [], []
+        for seed in given.seeds:
+            one = measured(
+                recipe, given.out / f"{recipe}-seed-{seed}", f"data.source={given.data}", f"tune.seeds=[{seed}]"
+            )
+            report(seed, one)
+            values.append(one.value)
+            seconds.append(one.run.tuned.trained[0].fit.seconds)
+            minutes.append(one.minutes)
+        print(
+            f"{recipe}, JPEG copy, one view of each test picture: {mean(values, 'accuracy')} · "
+            f"training {min(seconds):.0f} to {max(seconds):.0f} s · all stages at most {max(minutes):.1f} min\n"
+        )
+    if given.peer:
+        told = tutorial(given.data, given.seeds[0])
+        print(
+            f"tutorial network in Keras {told['keras']} on TensorFlow, JPEG copy, seed {given.seeds[0]}: "
+            f"test accuracy {told['accuracy']:.4f} · validation {told['validation']:.4f} · "
+            f"{told['parameters']:,} parameters · ten epochs {told['seconds']:.0f} s\n"
+        )
+    published("cifar10/v1")
+
+
+def tutorial(data: str, seed: int) -> dict[str, float]:
+    """What the tutorial's network comes to on the same pictures, decoded as ours are."""
+    task = fields.find("image-classification")
+    asked = {"task": task.name, "model": {"new": "airbench"}, "data": {"source": data}}
+    recipe = Recipe.model_validate(asked)
+    parts = task.rows(get_source(recipe.data), {}, task.options()).parts
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder, "rows.npz")
+        arrays = {}
+        for part in ("train", "test"):
+            pictures = parts[part]
+            arrays |= {f"x_{part}": pictures.pixels(np.arange(len(pictures))), f"y_{part}": pictures.codes}
+        np.savez(rows, **arrays)
+        return peer("keras_tutorial", str(rows), "--seed", str(seed))
+
+
+if __name__ == "__main__":
+    main()
