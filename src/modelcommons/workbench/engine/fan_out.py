@@ -19,7 +19,7 @@ from multiprocessing.connection import wait
 from typing import IO, Any, cast
 
 from modelcommons import errors
-from modelcommons.errors import CommonsError, MissingPackage, Stopped
+from modelcommons.errors import CommonsError, MissingPackage, Stopped, UsageError
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 STOPPED = "Stopped; nothing is lost. Run the same command again to go on."
@@ -35,6 +35,7 @@ def carry_out(module: str, orders: Sequence[dict[str, Any]]) -> None:
         CommonsError: what the piece said that failed first.
         Stopped: Ctrl-C.
         MissingPackage: RAY_ADDRESS is set, and Ray is not here.
+        UsageError: there is no cluster at RAY_ADDRESS.
     """
     run = _over_ray if _on_a_cluster() else _here
     with closing(run(module, [json.dumps({**order, "cwd": os.getcwd()}) for order in orders])) as said:
@@ -121,7 +122,13 @@ def _over_ray(module: str, orders: Sequence[str]) -> Generator[str]:
     import ray
 
     if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what it would tell its makers
+        try:
+            ray.init(log_to_driver=False)
+        except ConnectionError as error:
+            raise UsageError(
+                f"Expected a Ray cluster at RAY_ADDRESS, none answers: {error}. Start it first."
+            ) from error
     threads = max(1, int(ray.cluster_resources()["CPU"]) // len(orders))
     piece = ray.remote(num_cpus=threads, max_retries=0)(_piece)
     pending = [piece.remote(module, order, threads) for order in orders]
