@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from multiprocessing.connection import wait
@@ -149,10 +150,12 @@ def _piece(module: str, order: str, threads: int) -> str:
     """One piece, on whatever machine; what it said."""
     piece = _started(module, order, threads)
     try:
-        return _said(piece)
+        while piece.poll() is None:  # Ray's Ctrl-C is heard between two instructions, not in one that waits
+            time.sleep(0.1)
     except KeyboardInterrupt:
         _stop([piece])
         raise
+    return _said(piece)
 
 
 # --- in the piece ---------------------------------------------------------------------------------------------------
