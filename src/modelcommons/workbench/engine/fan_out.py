@@ -168,6 +168,8 @@ def order() -> Iterator[dict[str, Any]]:
     os.dup2(2, 1)  # what a library prints is no answer
     told = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_other, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored,
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # and Ray holds it back
     said = {"error": "", "message": ""}
     try:
         yield told
