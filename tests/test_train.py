@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from modelcommons.errors import BudgetReached, DataError, Stopped
-from modelcommons.workbench.engine import device, pace, schedule
+from modelcommons.workbench.engine import device, fan_out, pace, schedule
 from modelcommons.workbench.engine import train as loop
 from modelcommons.workbench.engine.optimizers import Optimizers
 from modelcommons.workbench.engine.progress import Silent
@@ -26,7 +26,7 @@ from modelcommons.workbench.engine.train import Mean, train
 from modelcommons.workbench.engine.training import Defaults, Fit, Point, Training
 from modelcommons.workbench.folder import RunFolder
 from modelcommons.workbench.recipe import Recipe
-from modelcommons.workbench.stages.tune import Tuned, tune
+from modelcommons.workbench.stages.tune import Tuned, Tuning, tune
 
 ROWS, WIDTH = 42, 6
 DEFAULTS = Defaults(epochs=4, batch_size=16, learning_rate=0.02)
@@ -483,7 +483,7 @@ def tuned(task: Dice, folder: Path, **training: Any) -> Tuned:
     )
     got = SimpleNamespace(choices=[SimpleNamespace(name="cube", options={})])
     parts = SimpleNamespace(train=None, validation=None)
-    return tune(task, got, parts, recipe, RunFolder(folder), Silent())  # type: ignore[arg-type]
+    return tune(task, got, parts, recipe, RunFolder(folder), Silent(), {})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("direction", "best"), [("higher", 1), ("lower", 2)])
@@ -498,6 +498,22 @@ def test_seeds_share_a_budget_and_what_one_leaves_goes_to_the_next(tmp_path: Pat
     task = Dice("higher", {3: 0.5, 4: 0.9, 5: 0.1})
     tuned(task, tmp_path, budget={"minutes": 1})
     assert task.seconds == [20.0, 27.0, 48.0]  # each used 6 s
+
+
+def test_seeds_at_once_share_the_time_of_their_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three seeds two at a time the first and the last go one after the other: in the budget all the same."""
+    task = Dice("higher", {3: 0.5, 4: 0.9, 5: 0.1})
+    lanes: list[Tuning] = []
+    init = Tuning.__init__
+    monkeypatch.setattr(Tuning, "__init__", lambda self, *rest: (lanes.append(self), init(self, *rest))[1])
+
+    def carry_out(module: str, orders: list[dict[str, Any]]) -> None:
+        for order in reversed(orders):
+            lanes[0].lane(order)
+
+    monkeypatch.setattr(fan_out, "carry_out", carry_out)
+    done = tuned(task, tmp_path, budget={"minutes": 1}, parallel=2)
+    assert [each.seed for each in done.trained] == [3, 4, 5] and task.seconds == [60.0, 30.0, 54.0]
 
 
 def test_a_budget_that_buys_nothing_usable_says_what_would(tmp_path: Path) -> None:

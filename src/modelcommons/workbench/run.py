@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -104,17 +105,31 @@ def follow(recipe: Recipe) -> None:
     Raises:
         CommonsError: as `run` does.
     """
-    task = resolve(recipe)
-    with fields.needed(task), tempfile.TemporaryDirectory(prefix="commons-rank-") as name:
+    with fields.needed(resolve(recipe)), tempfile.TemporaryDirectory(prefix="commons-rank-") as name:
         ranks.join()
         told = ranks.shared()  # once the first has its data, so that nothing is fetched twice
-        recipe = Recipe.model_validate(told["recipe"])
-        got = get(task, recipe, Silent())
-        data = prepare(task, got.source, recipe, RunFolder(Path(name)), Silent())
-        if dict(data.ids_sha256) != told["split"]:
-            raise DataError(f"Process {ranks.rank()} found other rows in {recipe.data.source} than the first one.")
-        Tuning(task, got, data.parts, recipe, RunFolder(Path(name)), Silent()).follow()
+        with beside(told, Path(name), RunFolder(Path(name))) as tuning:
+            tuning.follow()
         ranks.part()
+
+
+@contextmanager
+def beside(told: dict[str, Any], scratch: Path, folder: RunFolder) -> Iterator[Tuning]:
+    """The trainings of a run that another process leads, on the same data, which this process finds for itself.
+
+    Args:
+        told: the run's recipe, every model named, and the digests of its split.
+        scratch: for what `prepare` writes.
+        folder: where it trains.
+    """
+    recipe = Recipe.model_validate(told["recipe"])
+    task = resolve(recipe)
+    with fields.needed(task):
+        got = get(task, recipe, Silent())
+        data = prepare(task, got.source, recipe, RunFolder(scratch), Silent())
+        if dict(data.ids_sha256) != told["split"]:
+            raise DataError(f"A process found other rows in {recipe.data.source} than the first one.")
+        yield Tuning(task, got, data.parts, recipe, folder, Silent(), told)
 
 
 def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) -> Run:
@@ -127,8 +142,9 @@ def stages(task: Task, recipe: Recipe, folder: RunFolder, progress: Progress) ->
     def once(name: str, kind: type[Drawn], work: Callable[[], Drawn]) -> Drawn:
         return _once(name, kind, lambda: _metered(name, work, folder), folder, _key(name, recipe, got, data))
 
-    ranks.shared({"recipe": recipe.model_dump(mode="json", by_alias=True), "split": dict(data.ids_sha256)})
-    tuned = once("tune", Tuned, lambda: tune(task, got, data.parts, recipe, folder, progress))
+    told = {"recipe": recipe.model_dump(mode="json", by_alias=True), "split": dict(data.ids_sha256)}
+    ranks.shared(told)
+    tuned = once("tune", Tuned, lambda: tune(task, got, data.parts, recipe, folder, progress, told))
     ranks.shared(None)  # those who trained beside this process may go
     scored = once("evaluate", Evaluated, lambda: evaluate(task, tuned, got, data, recipe, folder, progress))
     explained = once("explain", Explained, lambda: explain(task, tuned, data, scored, recipe, folder, progress))

@@ -63,8 +63,9 @@ def whole(tensor: Tensor) -> Tensor:
 def laid_out(like: Tensor, values: Tensor) -> Tensor:
     """A copy of whole values, the same in every process, that lies in memory and in pieces as `like` does."""
     if hasattr(like, "device_mesh"):
-        from torch.distributed.tensor import distribute_tensor
+        from torch.distributed.tensor import DTensor, distribute_tensor
 
+        assert isinstance(like, DTensor)
         return distribute_tensor(values.to(like.device), like.device_mesh, like.placements, src_data_rank=None).clone()
     return torch.empty_like(like).copy_(values)
 

@@ -103,7 +103,9 @@ def train(
     score_run: Run = Divided(kept) if divided and kept is not network else run
     optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
     optimizers.load(tensors["optimizer"])
-    best = {name: laid_out(kept.state_dict()[name], tensor) for name, tensor in tensors["best"].items()}
+    now = kept.state_dict()
+    best = {name: laid_out(now[name], tensor) for name, tensor in tensors["best"].items()}
+    del found, tensors, now  # as large as the training itself
     pace = Pace(state, plan, seconds)
     stopped: Literal["done", "budget", "patience"] = "done"
     saved = time.monotonic()
@@ -174,6 +176,7 @@ def train(
 
 
 def _call(work: Callable[..., Any], *arguments: Any) -> Any:
+    """How a network that lies here in one piece is run."""
     return work(*arguments)
 
 
@@ -213,7 +216,7 @@ def _step(
                 if not alone:
                     over, open_means = over + float(found.over) * (many > 0), open_means + 1
             case tuple():
-                value = torch.stack([part / max(1.0, all) for part, all in zip(found, sums, strict=True)]).sum()
+                value = torch.stack([part / max(1.0, of) for part, of in zip(found, sums, strict=True)]).sum()
             case _:
                 value = found * (many / rows)
         value = value if many else value * 0

@@ -48,6 +48,9 @@ class Training(BaseModel):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="One training per seed; the best on validation is shipped, all are reported."
     )
+    parallel: Annotated[int, Field(ge=1)] = Field(
+        1, description="Seeds, and candidates of `model.auto`, trained at a time, each in a process of its own."
+    )
     shard: bool = Field(
         False,
         description="In several processes (torchrun): divide weights, gradients and the optimizer's state among them, "

@@ -7,14 +7,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from modelcommons.errors import BudgetReached
+from modelcommons.errors import BudgetReached, UsageError
 from modelcommons.formats.canonical import canonical
 from modelcommons.formats.digest import sha256
-from modelcommons.workbench.engine import ranks
+from modelcommons.workbench.engine import fan_out, ranks
 from modelcommons.workbench.engine.energy import Energy
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.engine.training import Fit
@@ -63,16 +63,24 @@ class Tuned:
     energy: Energy | None = None  # of all of it, lost work included
 
 
-def tune(task: Task, got: Got, parts: Parts, recipe: Recipe, folder: RunFolder, progress: Progress) -> Tuned:
+def tune(
+    task: Task, got: Got, parts: Parts, recipe: Recipe, folder: RunFolder, progress: Progress, told: dict[str, Any]
+) -> Tuned:
     """Trains; what is finished is not trained again, and a training that was killed goes on at its last checkpoint.
+
+    Args:
+        told: what another process needs to know to train a part of it.
 
     Raises:
         BudgetReached: the budget ended before one model could be used.
         Stopped: Ctrl-C; a checkpoint was written.
+        UsageError: several processes train one model, and several models are to be trained at once.
     """
-    tuning = Tuning(task, got, parts, recipe, folder, progress)
+    if recipe.tune.parallel > 1 and ranks.count() > 1:
+        raise UsageError("torchrun and tune.parallel do not go together: expected one of them. Leave the other out.")
+    tuning = Tuning(task, got, parts, recipe, folder, progress, told)
     index, tried = tuning.choose()
-    trained = tuple(tuning.train(index, number) for number in range(len(recipe.tune.seeds)))
+    trained = tuning.train_all(index)
     best = _best([each.fit.value for each in trained], task)
     choice = got.choices[index]
     tuned = Tuned(best, trained, tried, Chosen(index, choice.name, dict(choice.options)))
@@ -86,41 +94,82 @@ def words(tuned: Tuned, recipe: Recipe) -> str:
     text = f"{tuned.choice.name} {fit.parameters:,} parameters · validation {fit.metric} {fit.value:.4g}"
     if len(values) > 1:
         text += f" (seeds: mean {statistics.mean(values):.4g}, spread {statistics.stdev(values):.2g})"
-    seconds = sum(each.fit.seconds for each in tuned.trained)
+    lanes = min(recipe.tune.parallel, len(tuned.trained))
+    seconds = max(sum(each.fit.seconds for each in tuned.trained[lane::lanes]) for lane in range(lanes))
     minutes = recipe.tune.budget.minutes
     text += f" · {seconds:.0f} s" if minutes is None else f" · {seconds / 60:.1f} of {minutes:g} min"
     return f"{text} · {fit.more}" if fit.stopped == "budget" and fit.more else text
 
 
 class Tuning:
-    """The trainings of one run, each in its own folder below `tune/`."""
+    """The trainings of one run, each in its own folder below `tune/`.
+
+    With `tune.parallel` they are dealt out to so many lanes, each of which trains its own one after the other, in a
+    process of its own.
+    """
 
     def __init__(
-        self, task: Task, got: Got, parts: Parts, recipe: Recipe, folder: RunFolder, progress: Progress
+        self,
+        task: Task,
+        got: Got,
+        parts: Parts,
+        recipe: Recipe,
+        folder: RunFolder,
+        progress: Progress,
+        told: dict[str, Any],
     ) -> None:
         self.task, self.got, self.parts, self.recipe, self.progress = task, got, parts, recipe, progress
-        self.folder = folder
+        self.folder, self.told = folder, told
         self.options = task.options.model_validate(recipe.data.options)
 
     def choose(self) -> tuple[int, tuple[Tried, ...]]:
         """Index of the model to tune: the only one, or the candidate that did best in an equal short budget."""
         if len(self.got.choices) == 1:
             return 0, ()
+        self._ahead("try", [f"try-{index}" for index in range(len(self.got.choices))])
         tried = []
         for index, choice in enumerate(self.got.choices):
-            fit = self._fit(f"try-{index}", choice, self.recipe.tune.seeds[0], self.recipe.model.try_minutes * 60)
+            fit = self._try(index)
             tried.append(Tried(choice.name, dict(choice.options), fit.value, fit.seconds))
             self.progress.line("tune", f"tried {choice.name}: validation {fit.metric} {fit.value:.4g}")
             shutil.rmtree(self.folder.stage("tune") / f"try-{index}" / "model", ignore_errors=True)
         return _best([each.value for each in tried], self.task), tuple(tried)
 
+    def train_all(self, index: int) -> tuple[Trained, ...]:
+        """The model at `index`, once for each seed."""
+        self._ahead("train", self._names(), index)
+        return tuple(self.train(index, number) for number in range(len(self.recipe.tune.seeds)))
+
+    def lane(self, told: dict[str, Any]) -> None:
+        """What `_ahead` deals out to one process."""
+        for number in range(told["lane"], told["count"], told["lanes"]):
+            if told["work"] == "try":
+                self._try(number)
+            else:
+                self.train(told["index"], number)
+
+    def _ahead(self, work: Literal["try", "train"], names: Sequence[str], index: int = 0) -> None:
+        """Has the trainings of these names finished by several processes at once, where the recipe asks for it."""
+        lanes = min(self.recipe.tune.parallel, len(names))
+        if lanes > 1 and any(self._finished(name) is None for name in names):
+            self.progress.line("tune", f"{len(names)} trainings, {lanes} at a time")
+            told = {**self.told, "work": work, "index": index, "count": len(names), "lanes": lanes}
+            told["folder"] = str(self.folder.path.resolve())
+            fan_out.carry_out("modelcommons.workbench.lane", [{**told, "lane": lane} for lane in range(lanes)])
+
+    def _try(self, index: int) -> Fit:
+        """A candidate of `model.auto` in its short budget."""
+        seconds = self.recipe.model.try_minutes * 60
+        return self._fit(f"try-{index}", self.got.choices[index], self.recipe.tune.seeds[0], seconds)
+
     def train(self, index: int, number: int) -> Trained:
-        """The training of seed `number`; seeds share the budget evenly, what one leaves goes to those after it."""
+        """The training of seed `number`; those of a lane share its time evenly, what one leaves goes to the next."""
         seeds, minutes = self.recipe.tune.seeds, self.recipe.tune.budget.minutes
-        seconds = None
+        lanes, seconds = min(self.recipe.tune.parallel, len(seeds)), None
         if minutes is not None:
-            spent = sum(fit.seconds for fit in map(self._finished, self._names()[:number]) if fit is not None)
-            seconds = max(1.0, (minutes * 60 - spent) / (len(seeds) - number))
+            before = self._names()[number % lanes : number : lanes]
+            spent = sum(fit.seconds for fit in map(self._finished, before) if fit is not None)
+            seconds = max(1.0, (minutes * 60 - spent) / len(range(number, len(seeds), lanes)))
         name = self._names()[number]
         fit = self._fit(name, self.got.choices[index], seeds[number], seconds)
         if fit.stopped == "budget" and fit.steps < LEAST_STEPS:
