@@ -49,7 +49,11 @@ def main() -> None:
             f"({main.baseline_name} {floor.value:.4f})"
             for score, floor in zip(main.scores, main.baseline, strict=True)
         )
-        print(f"ETT{name} {horizon}, {model}: {scores} · {main.num_rows:,} windows · {one.minutes:.1f} min")
+        fit = one.run.tuned.trained[0].fit
+        print(
+            f"ETT{name} {horizon}, {model}: {scores} · {main.num_rows:,} windows · {fit.steps:,} steps · "
+            f"{one.minutes:.1f} min"
+        )
         published(protocol)
 
 

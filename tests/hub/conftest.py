@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from hubs import Running, Settings, Site, Start, Template, copied, make_site, make_template, started
+
+from modelcommons.hub.actions import accounts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def strong() -> Iterator[PasswordHasher]:
+    """How the hub hashes passwords; in this process as weakly as can be, for a third of a second each would add up."""
+    ours, accounts.HASHER = accounts.HASHER, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    yield ours
+    accounts.HASHER = ours
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from hubs import Site, Template, make_site
 from sqlalchemy import select
 
@@ -182,7 +183,8 @@ def test_fine_grained_and_only_it_needs_repositories(site: Site) -> None:
 # --- passwords and sessions -----------------------------------------------------------------------------------------
 
 
-def test_passwords_are_hashed_by_argon2id_with_64_mib() -> None:
+def test_passwords_are_hashed_by_argon2id_with_64_mib(strong: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "HASHER", strong)
     assert accounts.hash_password(PASSWORD).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
     with pytest.raises(BadRequest):
         accounts.hash_password("short")

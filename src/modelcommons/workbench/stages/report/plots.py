@@ -18,9 +18,7 @@ Words = Mapping[str, str]
 
 
 def learning_curve(fits: Mapping[int, Fit], chosen: int, words: Words) -> str:
-    """Validation metric and training loss by epoch, one line per seed; empty where nothing was learned in steps."""
-    if max(len(fit.curve) for fit in fits.values()) < 2:
-        return ""
+    """Validation metric and training loss by epoch, one line per seed."""
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,10 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """For the report only: Markdown readers strip SVG."""
+    """For the report only: Markdown readers strip SVG, so the card does not have it drawn."""
 
     title: str
-    svg: str
+    draw: Callable[[], str]  # -> SVG
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ def _scores(facts: Facts, w: Words) -> Iterator[Block]:
     elif "leaks" in facts.data.report and not facts.data.leaked:
         yield Text(w["no_leaked"], {}, "note")
     for title, svg in facts.figures:
-        yield Picture(title, svg)
+        yield Picture(title, partial(str, svg))
 
 
 def _seeds(facts: Facts, w: Words) -> Iterator[Block]:
@@ -262,9 +263,8 @@ def _seeds(facts: Facts, w: Words) -> Iterator[Block]:
     yield Table((w["metric"], w["mean"], w["spread"], w["lowest"], w["highest"]), rows)
     receipts = "; ".join(f"{w['seed']} {run.seed}: {receipt_path(run.name)}" for run in runs)
     yield Text(w["receipt"] + ": {receipts}", {"receipts": receipts}, "note")
-    yield Picture(
-        w["seeds"], plots.seeds({run.seed: as_score(facts.receipts[run.name].predicate.results[0]) for run in runs}, w)
-    )
+    scores = {run.seed: as_score(facts.receipts[run.name].predicate.results[0]) for run in runs}
+    yield Picture(w["seeds"], partial(plots.seeds, scores, w))
 
 
 def _slices(facts: Facts, w: Words) -> Iterator[Block]:
@@ -276,7 +276,7 @@ def _slices(facts: Facts, w: Words) -> Iterator[Block]:
         rows = [(part, number(score.value), interval(score)) for part, score in first.items()]
         yield Table((w["slice"], main.scores[0].metric, w["interval"]), rows)
         yield from _and_more(len(parts), w)
-        yield Picture(f"{w['slices']}: {name}", plots.slices(first, main.scores[0], w))
+        yield Picture(f"{w['slices']}: {name}", partial(plots.slices, first, main.scores[0], w))
 
 
 def _disturbed(facts: Facts, w: Words) -> Iterator[Block]:
@@ -288,7 +288,7 @@ def _disturbed(facts: Facts, w: Words) -> Iterator[Block]:
     yield Text(w["disturbed_text"], {"metric": whole.metric, "count": count(main.num_disturbed)})
     rows = [(name, number(score.value), interval(score)) for name, score in first.items()]
     yield Table((w["disturbance"], whole.metric, w["interval"]), rows)
-    yield Picture(w["disturbed"], plots.slices(first, whole, w))
+    yield Picture(w["disturbed"], partial(plots.slices, first, whole, w))
 
 
 def _and_more(total: int, w: Words) -> Iterator[Text]:
@@ -388,8 +388,9 @@ def _training(facts: Facts, w: Words) -> Iterator[Block]:
     if fit.settings:
         yield Table((w["setting"], w["value"]), [(Mono(key), Mono(value)) for key, value in fit.settings.items()])
     fits = {trained.seed: trained.fit for trained in facts.tuned.trained}
-    drawing = plots.learning_curve(fits, facts.tuned.trained[facts.tuned.chosen].seed, w)
-    yield from [Picture(w["curve"], drawing)] if drawing else []
+    if max(len(fit.curve) for fit in fits.values()) > 1:
+        chosen = facts.tuned.trained[facts.tuned.chosen].seed
+        yield Picture(w["curve"], partial(plots.learning_curve, fits, chosen, w))
 
 
 def _named(name: str, options: Mapping[str, Any]) -> str:

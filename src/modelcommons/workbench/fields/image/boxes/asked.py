@@ -19,8 +19,8 @@ class Wanted(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: Any
-    score: float = Field(0.0, ge=0, le=1)
+    image: Any = Field(description="Whatever is a picture, or a folder of pictures.")
+    score: float = Field(0.0, ge=0, le=1, description="The least score of a box that is told.")
 
 
 class Asked(Row):
