@@ -129,8 +129,8 @@ def test_the_forward_sum_is_over_all_ways() -> None:
     assert float(found) == pytest.approx(-math.log(total) / 3, rel=1e-4)
 
 
-def test_the_alignment_is_learned_from_short_texts() -> None:
-    """Silence, three notes, silence, five frames each; which they are is told by nothing but other texts."""
+def test_characters_that_sound_alike_everywhere_are_found_in_short_texts() -> None:
+    """Silence, three notes, silence, 16 frames each; which they are is told by nothing but other texts."""
     import torch
 
     from modelcommons.workbench.fields.speech.speaking.acoustic import Acoustic
@@ -142,11 +142,11 @@ def test_the_alignment_is_learned_from_short_texts() -> None:
     optimizer = torch.optim.AdamW(network.parameters(), 0.01)
 
     def drawn() -> tuple[Any, ...]:
-        labels = np.array([[1, *rng.permutation(np.arange(2, 7))[:3], 1] for _ in range(8)])
-        heard = np.repeat(sounds[labels], 5, axis=1) + rng.normal(0, 0.1, (8, 25, 8))
-        prior = np.repeat(alignment.prior(25, 5)[None], 8, axis=0)
-        made = torch.from_numpy(labels), torch.zeros(8, dtype=torch.long), torch.from_numpy(heard).float()
-        return *made, torch.full((8,), 25), torch.from_numpy(prior)
+        labels = np.array([[1, *rng.permutation(np.arange(2, 7))[:3], 1] for _ in range(4)])
+        heard = np.repeat(sounds[labels], 16, axis=1) + rng.normal(0, 0.1, (4, 80, 8))
+        prior = np.repeat(alignment.prior(80, 5)[None], 4, axis=0)
+        made = torch.from_numpy(labels), torch.zeros(4, dtype=torch.long), torch.from_numpy(heard).float()
+        return *made, torch.full((4,), 80), torch.from_numpy(prior)
 
     for _ in range(60):
         network.losses(drawn()).backward()
@@ -154,8 +154,8 @@ def test_the_alignment_is_learned_from_short_texts() -> None:
         optimizer.zero_grad()
     labels, _, heard, frames, prior = drawn()
     energies = network.energies(labels, heard, prior).detach().double().numpy()
-    found = alignment.monotonic(energies, frames.numpy(), np.full(8, 5))
-    assert (np.abs(found - 5) <= 1).mean() > 0.9
+    found = alignment.monotonic(energies, frames.numpy(), np.full(4, 5))
+    assert (np.abs(found - 16) <= 1).mean() > 0.8
 
 
 @settings(max_examples=20)

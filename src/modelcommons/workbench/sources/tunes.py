@@ -15,7 +15,7 @@ from modelcommons.workbench.sources.morse import RATE, wav
 TUNES = 120
 NOTES = {"c": 523.25, "d": 587.33, "e": 659.26, "f": 698.46, "g": 783.99, "a": 880.0, "b": 987.77}  # Hz, from c''
 INSTRUMENTS = {"flute": (1.0, 0.1), "reed": (0.6, 0.5)}  # loudness of the note and of its octave
-NOTE_S, GAP_S, REST_S = 0.16, 0.04, 0.2  # seconds: a note, between notes, between bars
+NOTE_S, GAP_S, REST_S = 0.16, 0.06, 0.2  # seconds: a note, between notes, between bars
 EDGE_S = 0.01  # over which a note comes and goes
 LOUD = 0.5
 
