@@ -129,6 +129,35 @@ def test_the_forward_sum_is_over_all_ways() -> None:
     assert float(found) == pytest.approx(-math.log(total) / 3, rel=1e-4)
 
 
+def test_characters_that_sound_alike_everywhere_are_found_in_short_texts() -> None:
+    """Silence, three notes, silence, 16 frames each; which they are is told by nothing but other texts."""
+    import torch
+
+    from modelcommons.workbench.fields.speech.speaking.acoustic import Acoustic
+
+    torch.manual_seed(0)
+    rng, sounds = np.random.default_rng(0), np.random.default_rng(1).normal(0, 1, (7, 8)).astype(np.float32)
+    sounds[1] = -4.0
+    network = Acoustic(AcousticOptions(mels=8, width=24, encoder=1, decoder=1, phonetic=True), 6, 0)
+    optimizer = torch.optim.AdamW(network.parameters(), 0.01)
+
+    def drawn() -> tuple[Any, ...]:
+        labels = np.array([[1, *rng.permutation(np.arange(2, 7))[:3], 1] for _ in range(4)])
+        heard = np.repeat(sounds[labels], 16, axis=1) + rng.normal(0, 0.1, (4, 80, 8))
+        prior = np.repeat(alignment.prior(80, 5)[None], 4, axis=0)
+        made = torch.from_numpy(labels), torch.zeros(4, dtype=torch.long), torch.from_numpy(heard).float()
+        return *made, torch.full((4,), 80), torch.from_numpy(prior)
+
+    for _ in range(60):
+        network.losses(drawn()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    labels, _, heard, frames, prior = drawn()
+    energies = network.energies(labels, heard, prior).detach().double().numpy()
+    found = alignment.monotonic(energies, frames.numpy(), np.full(4, 5))
+    assert (np.abs(found - 16) <= 1).mean() > 0.8
+
+
 @settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_the_prior_is_the_beta_binomial(frames: int, characters: int) -> None:

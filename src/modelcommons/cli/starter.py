@@ -27,9 +27,13 @@ FIRST_DATA = {
     "tabular-regression": "bundled:diabetes",
     "text-classification": "bundled:python-docs",
     "text-generation": "bundled:python-docs",
-    "text-to-speech": "bundled:morse-voices",
+    "text-to-speech": "bundled:tunes",
     "text2text-generation": "bundled:python-docs",
     "time-series-forecasting": "bundled:sunspots",
+}
+# what these data ask for beside the defaults
+FIRST_CHOICES: dict[str, dict[str, dict[str, Any]]] = {
+    "text-to-speech": {"model": {"options": {"phonetic": "true"}}, "tune": {"budget": {"minutes": 1}}},
 }
 LEFT_OUT = ("name", "task", "privacy")  # said otherwise, or reserved
 
@@ -42,7 +46,11 @@ def starter(name: str) -> str:
     """
     task = fields.find(name)
     first = next(iter(task.architectures))
-    written = {"model": {"new": first}, "data": {"source": FIRST_DATA.get(name, "./data")}}
+    chosen = FIRST_CHOICES.get(name, {})
+    written: dict[str, dict[str, Any]] = {
+        **chosen, "model": {"new": first, **chosen.get("model", {})},
+        "data": {"source": FIRST_DATA.get(name, "./data")},
+    }  # fmt: skip
     lines = [
         f"# {task.name}: {task.summary}.",
         "# What is commented out shows its default. Next: commons check FILE, then commons run FILE.",
@@ -77,9 +85,13 @@ def _lines(model: type[BaseModel], written: Mapping[str, Any], known: _Known, in
     for name, field in model.model_fields.items():
         key = field.alias or name
         words = " ".join(filter(None, (field.description, known.also.get(key))))
-        if key in written:
-            yield f"{indent}{key}: {written[key]}  # {words}"
-        elif inner := _inner(model, key, field, known):
+        inner, value = _inner(model, key, field, known), written.get(key)
+        if inner and value:
+            yield f"{indent}{key}:  # {words}"
+            yield from _lines(inner, value, known, f"{indent}  ")
+        elif key in written:
+            yield f"{indent}{key}: {value}  # {words}"
+        elif inner:
             yield f"{indent}# {key}:  # {words}"
             yield from _lines(inner, {}, known, f"{indent}  " if "#" in indent else f"{indent}#   ")
         else:

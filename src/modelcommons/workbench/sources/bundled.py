@@ -26,7 +26,7 @@ from typing import Any
 
 from modelcommons.errors import MissingPackage, NotFound
 from modelcommons.formats.cache import cache_folder
-from modelcommons.workbench.sources import digit_scenes, listing, morse, python_docs, python_imports
+from modelcommons.workbench.sources import digit_scenes, listing, morse, python_docs, python_imports, tunes
 from modelcommons.workbench.task import Source
 
 Files = Iterator[tuple[str, bytes]]  # path, content
@@ -268,8 +268,8 @@ SETS: dict[str, Bundled] = {
         "python", "CC0-1.0", "https://www.itu.int/rec/R-REC-M.1677", "Made as `morse`: one or two words each.",
         morse.messages,
     ),
-    "morse-voices": Bundled(
-        "python", "CC0-1.0", "https://www.itu.int/rec/R-REC-M.1677",
-        "Made as `morse-messages`, by two people, each of whom keys at one speed and pitch.", morse.voices,
+    "tunes": Bundled(
+        "python", "CC0-1.0", "https://docs.python.org/3/library/wave.html",
+        "Made, not recorded: bars of a few notes, each as long as the next, played by a flute and a reed.", tunes.tunes,
     ),
 }  # fmt: skip

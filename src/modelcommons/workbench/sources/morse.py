@@ -12,28 +12,14 @@ import random
 import struct
 import wave
 from collections.abc import Iterator
-from typing import NamedTuple
 
 RATE = 4_000  # samples a second
 EACH = 16  # recordings of a sign
 MESSAGES = 160
 WORDS_PER_MINUTE = (18, 30)  # a dot lasts 1.2 seconds over them
 PITCH = (400.0, 900.0)  # Hz
-SAID = 120  # messages of the keyers below
 WORDS = ("north", "south", "east", "west", "ship", "ice", "fog", "wind", "need", "help", "come", "safe")
 EDGE = 20  # samples over which a tone comes and goes
-
-
-class Hand(NamedTuple):
-    """How somebody keys."""
-
-    words_per_minute: float
-    pitch: float  # Hz
-    loud: float  # of a tone, 0 to 1
-    noise: float
-
-
-KEYERS = {"anna": Hand(24.0, 500.0, 0.6, 0.005), "bruno": Hand(30.0, 800.0, 0.6, 0.005)}
 
 SIGNS = {
     "a": ".-", "b": "-...", "c": "-.-.", "d": "-..", "e": ".", "f": "..-.", "g": "--.", "h": "....", "i": "..",
@@ -49,7 +35,7 @@ def recordings() -> Iterator[tuple[str, bytes]]:
     chance = random.Random(1844)
     for sign in SIGNS:
         for number in range(EACH):
-            yield f"{sign}/{number:02}.wav", _wav(keyed(sign, somebody(chance), chance))
+            yield f"{sign}/{number:02}.wav", wav(keyed(sign, chance))
 
 
 def messages() -> Iterator[tuple[str, bytes]]:
@@ -59,49 +45,29 @@ def messages() -> Iterator[tuple[str, bytes]]:
     for number in range(MESSAGES):
         text = " ".join(chance.choice(WORDS) for _ in range(chance.randint(1, 2)))
         lines.append(f"wav/{number:03}.wav,{text}")
-        yield f"wav/{number:03}.wav", _wav(keyed(text, somebody(chance), chance))
+        yield f"wav/{number:03}.wav", wav(keyed(text, chance))
     yield "messages.csv", ("\n".join(lines) + "\n").encode()
 
 
-def voices() -> Iterator[tuple[str, bytes]]:
-    """Messages of two people, each of whom keys at one speed and pitch: what a voice can be learned from."""
-    chance = random.Random(1844)
-    lines = ["audio,text,speaker"]
-    for number in range(SAID):
-        speaker = list(KEYERS)[number % len(KEYERS)]
-        text = " ".join(chance.choice(WORDS) for _ in range(chance.randint(1, 2)))
-        lines.append(f"wav/{number:03}.wav,{text},{speaker}")
-        yield f"wav/{number:03}.wav", _wav(keyed(text, KEYERS[speaker], chance))
-    yield "messages.csv", ("\n".join(lines) + "\n").encode()
-
-
-def somebody(chance: random.Random) -> Hand:
-    """A speed, pitch, loudness and noise of their own."""
-    return Hand(
-        chance.uniform(*WORDS_PER_MINUTE), chance.uniform(*PITCH), chance.uniform(0.2, 0.7), chance.uniform(0.01, 0.05)
-    )
-
-
-def keyed(text: str, hand: Hand, chance: random.Random) -> list[float]:
-    """Letters, figures and blanks; samples between -1 and 1.
+def keyed(text: str, chance: random.Random) -> list[float]:
+    """Letters, figures and blanks at a speed, pitch, loudness and noise of their own; samples between -1 and 1.
 
     A dot lasts one unit, a dash three, silence within a sign one, between signs three, between words seven.
     """
-    dot = round(1.2 / hand.words_per_minute * RATE)  # samples
-    step = 2 * math.pi * hand.pitch / RATE
+    dot = round(1.2 / chance.uniform(*WORDS_PER_MINUTE) * RATE)  # samples
+    step = 2 * math.pi * chance.uniform(*PITCH) / RATE
+    loud, noise = chance.uniform(0.2, 0.7), chance.uniform(0.01, 0.05)
     envelope = [0.0] * dot
     for sign in text:
         for mark in SIGNS.get(sign, ""):
             length = dot if mark == "." else 3 * dot
             envelope += [min(1.0, (at + 1) / EDGE, (length - at) / EDGE) for at in range(length)] + [0.0] * dot
         envelope += [0.0] * (2 * dot if sign in SIGNS and len(text) > 1 else 4 * dot if sign == " " else 0)
-    return [
-        hand.loud * height * math.sin(step * at) + hand.noise * chance.uniform(-1, 1)
-        for at, height in enumerate(envelope)
-    ]
+    return [loud * height * math.sin(step * at) + noise * chance.uniform(-1, 1) for at, height in enumerate(envelope)]
 
 
-def _wav(samples: list[float]) -> bytes:
+def wav(samples: list[float]) -> bytes:
+    """One channel of 16 bits at `RATE`, of samples between -1 and 1."""
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from modelcommons.workbench.fields.speech.speaking.alignment import NEVER, forward_sum, monotonic
+from modelcommons.workbench.fields.speech.speaking.alignment import BLANK, NEVER, forward_sum, monotonic
 from modelcommons.workbench.fields.speech.speaking.architectures import AcousticOptions
 
 SIZE = 5  # of a convolution
 COMPARED = 64  # channels
-SHARPNESS = 0.005  # of a comparison
+SHARPNESS, PHONETIC_SHARPNESS = 0.005, 0.05  # of a comparison
 FEWEST, MOST = 1, 200  # frames of a character that is spoken
 DURATIONS, ALIGNMENT = 0.1, 0.1  # weights of their losses beside that of the frames
 
@@ -55,7 +55,10 @@ class Acoustic(nn.Module):
         self.place = nn.Linear(3, width)
         self.decoder = nn.ModuleList(Block(width, options.dropout) for _ in range(options.decoder))
         self.head = nn.Linear(width, options.mels)
-        self.keys = nn.Sequential(nn.Conv1d(width, width, 3, padding=1), nn.ReLU(), nn.Conv1d(width, COMPARED, 1))
+        self.phonetic, size = options.phonetic, 1 if options.phonetic else 3
+        self.keys = nn.Sequential(
+            nn.Conv1d(width, width, size, padding=size // 2), nn.ReLU(), nn.Conv1d(width, COMPARED, 1)
+        )
         self.queries = nn.Sequential(
             nn.Conv1d(options.mels, width, 3, padding=1), nn.ReLU(), nn.Conv1d(width, COMPARED, 1)
         )
@@ -107,7 +110,8 @@ class Acoustic(nn.Module):
             far = queries_BTA.pow(2).sum(2, keepdim=True) - 2 * queries_BTA @ keys_BLA.transpose(1, 2)
             far = far + keys_BLA.pow(2).sum(2)[:, None]
             inside = labels > 0
-            found: Tensor = (-SHARPNESS * far).masked_fill(~inside[:, None], NEVER).log_softmax(2) + prior
+            sharpness = PHONETIC_SHARPNESS if self.phonetic else SHARPNESS
+            found: Tensor = (-sharpness * far).masked_fill(~inside[:, None], NEVER).log_softmax(2) + prior
             return found
 
     # --- training ---
@@ -125,7 +129,7 @@ class Acoustic(nn.Module):
         spoken = (far * is_frame).sum()
         wrong = mse_loss(logarithms.float(), durations.clamp(min=1).float().log(), reduction="none")
         timed = (wrong * inside[:, 0]).sum()
-        aligned = forward_sum(energies, frames, characters)
+        aligned = forward_sum(energies, frames, characters, NEVER if self.phonetic else BLANK)
         return spoken, DURATIONS * timed, ALIGNMENT * aligned
 
     # --- speaking ---

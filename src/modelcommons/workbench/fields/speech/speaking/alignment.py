@@ -39,18 +39,20 @@ def prior(num_frames: int, num_characters: int) -> np.ndarray:
     return np.asarray(ways + together - alone, np.float32)
 
 
-def forward_sum(energies: Tensor, frames: Tensor, characters: Tensor) -> Tensor:
+def forward_sum(energies: Tensor, frames: Tensor, characters: Tensor, blank: float = BLANK) -> Tensor:
     """Negative log probability that the frames pass all characters in order, over the characters; sum of the rows.
 
     Args:
         energies: log energy of each character at each frame, float32 (B, T, L).
         frames: of each row, int64 (B,); so `characters`. A row has no fewer frames than characters.
+        blank: log energy of a frame that belongs to no character. With the paper's, all but one frame of each character
+            of a short text may come to nothing; with `NEVER` every frame is of a character.
     """
     import torch
     from torch.nn.functional import ctc_loss, pad
 
     inside = torch.arange(energies.shape[2], device=energies.device) < characters[:, None]  # (B, L)
-    filled = pad(energies.masked_fill(~inside[:, None], NEVER), (1, 0), value=BLANK)
+    filled = pad(energies.masked_fill(~inside[:, None], NEVER), (1, 0), value=blank)
     log_probs = filled.log_softmax(2).transpose(0, 1)  # (T, B, 1 + L)
     targets = torch.arange(1, energies.shape[2] + 1, device=energies.device).expand(len(energies), -1)
     each = ctc_loss(log_probs, targets, frames, characters, reduction="none", zero_infinity=True)

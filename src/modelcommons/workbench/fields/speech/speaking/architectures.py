@@ -23,6 +23,11 @@ class AcousticOptions(LogMelOptions):
     decoder: int = Field(5, ge=1, le=16, description="Convolutions over the frames.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of values dropped while training.")
     speakers: bool = Field(True, description="Learns each speaker's voice, where the data names speakers.")
+    phonetic: bool = Field(
+        False,
+        description="Each character sounds alike wherever it stands (phonemes, notes), so that it is looked for by "
+        "itself; else beside its neighbours, as spelling asks for.",
+    )
     iterations: int = Field(60, ge=1, le=1000, description="Rounds of Griffin-Lim.")
 
 

@@ -42,7 +42,8 @@ class SpeechT5(OpenVoice):
 
     @property
     def num_parameters(self) -> int:
-        return super().num_parameters + sum(weight.numel() for weight in self.vocoder.parameters())
+        more: int = sum(weight.numel() for weight in self.vocoder.parameters())
+        return super().num_parameters + more
 
     def say(self, asked: Utterance) -> Sound:
         import torch

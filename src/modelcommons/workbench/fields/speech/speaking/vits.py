@@ -40,7 +40,7 @@ class Vits(OpenVoice):
         return Sound(as_int16(made.float().cpu().numpy()), self.rate_hz)
 
     def knows(self, letter: str) -> bool:
-        from transformers.utils import is_uroman_available
+        from transformers.utils.import_utils import is_uroman_available
 
         is_romanised = self.tokenizer.is_uroman and is_uroman_available()
         return is_romanised or not {letter, letter.lower()}.isdisjoint(self.tokenizer.get_vocab())
