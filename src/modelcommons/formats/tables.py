@@ -177,7 +177,9 @@ class Table:
         import pyarrow as pa
 
         self._files = tuple(files)
-        self._starts = list(itertools.accumulate((len(file.data) for file in files), initial=0))  # first row of each file
+        self._starts = list(
+            itertools.accumulate((len(file.data) for file in files), initial=0)
+        )  # first row of each file
         self._data = pa.concat_tables([file.data for file in files], promote_options="permissive")
         self._cells: dict[str, _Cells] = {}  # of the columns that were looked into row by row
         self._folder = files[0].folder
