@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from measure import heading, peak_mib
-from measure.peers import ours, peer
+from measure.peers import now, ours, peer, ratios, words
 
 from modelcommons.workbench.engine.progress import Silent
 from modelcommons.workbench.engine.training import Training
@@ -84,36 +82,29 @@ def compare(name: str, data: Path, folder: Path, rounds: int) -> None:
     test: Any = parts.test
     scale = write_series(parts, folder)
     told = {"horizon": chosen.options["horizon"], "season": chosen.options["season"], "lookback": chosen.lookback}
-    words = json.dumps(told)
-    taken: dict[str, list[dict[str, float]]] = {}
+    asked = json.dumps(told)
+    taken: dict[str, list[dict[str, Any]]] = {}
     mase: dict[str, float] = {}
     for _ in range(rounds):
         for model in (*AGAINST, *chosen.others):
             if model in AGAINST:
                 run = ours("forecasting_peers", "--data", str(data), "--run", model, name, str(folder), threads=1)
             else:
-                run = peer("forecasting", model, str(folder), words, threads=1)
+                run = peer("forecasting", model, str(folder), asked, threads=1)
             taken.setdefault(model, []).append(run)
             mase[model] = error(np.load(folder / "forecasts.npy"), folder, scale)
     series = test.panel.series
     steps = sum(len(one.values) for one in series)
     print(
-        f"{name}: {len(series) * len(test.panel.channels)} series, {steps:,} steps, {len(scale):,} windows, {words}, "
+        f"{name}: {len(series) * len(test.panel.channels)} series, {steps:,} steps, {len(scale):,} windows, {asked}, "
         f"{rounds} rounds"
     )
     for model, runs in taken.items():
-        times = " · ".join(f"{part} {spread([run[f'{part}_s'] for run in runs])} s" for part in ("fit", "windows"))
-        memory = f"peak {max(run['peak_mib'] for run in runs):,.0f} MiB, {runs[0]['before_mib']:,.0f} before fitting"
-        print(f"  {model:24}{times} · {memory} · MASE {mase[model]:.4f}")
+        print(f"  {model:24}{words(('fit', 'windows'), runs)} · MASE {mase[model]:.4f}")
     for own, other in AGAINST.items():
         for part in ("fit", "windows"):
-            ratios = [b[f"{part}_s"] / a[f"{part}_s"] for a, b in zip(taken[own], taken[other], strict=True)]
-            print(f"    {own}, {part}: {spread(ratios)} times as fast as {other}")
+            print(f"    {own} beside {other}, {ratios(part, taken[own], taken[other])}")
     print(flush=True)
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
 
 
 def write_series(parts: Parts, folder: Path) -> np.ndarray:
@@ -151,16 +142,16 @@ def run_one(model: str, chosen: Set, data: Path, folder: Path) -> None:
         options=TASK.options.model_validate({"standardize": True, "interval": None, **chosen.options}),
         progress=Silent(),
     )  # fmt: skip
-    before, begun = peak_mib(), time.perf_counter()
+    before, begun = peak_mib(), now()
     TASK.fit(parts.train, parts.validation, job)
     forecaster = TASK.load(out)
-    fitted = time.perf_counter()
+    fitted = now()
     answers = forecaster.predict(parts.test)  # type: ignore[arg-type]
-    ended = time.perf_counter()
+    ended = now()
     means = np.array([answer["prediction"]["mean"] for answer in answers])  # (windows, horizon, channels)
     np.save(folder / "forecasts.npy", means.swapaxes(1, 2).reshape(-1, means.shape[1]))
-    told = {"fit_s": fitted - begun, "windows_s": ended - fitted, "peak_mib": peak_mib(), "before_mib": before}
-    print(json.dumps(told))
+    told = {"fit": (fitted - begun).tolist(), "windows": (ended - fitted).tolist()}
+    print(json.dumps({**told, "peak_mib": peak_mib(), "before_mib": before}))
 
 
 if __name__ == "__main__":
