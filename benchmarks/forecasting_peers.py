@@ -118,7 +118,7 @@ def write_series(parts: Parts, folder: Path) -> np.ndarray:
     where = np.array([(at * width + channel, origin) for at, origin in test.where.tolist() for channel in range(width)])
     starts = np.cumsum([0, *map(len, values)])
     np.savez(folder / "series.npz", values=np.concatenate(values), starts=starts, ends=ends, where=where)
-    return np.concatenate(panel.naive)[where[:, 0]]
+    return np.asarray(np.concatenate(panel.naive)[where[:, 0]])
 
 
 def error(forecasts: np.ndarray, folder: Path, scale: np.ndarray) -> float:

@@ -44,33 +44,26 @@ def main() -> None:
     found: dict[str, dict[int, dict[str, float]]] = {}
     for kind in given.kinds:
         found[kind] = measured_kind(kind, given.seconds)
-        print(table(kind, found[kind]), flush=True)
     plot(found, given.plot)
 
 
 def measured_kind(kind: str, seconds: float) -> dict[int, dict[str, float]]:
-    """By size: processor seconds of each stage, of all, and MiB at most."""
+    """By size: processor seconds of each stage, of all, and MiB at most; printed as a table, with exponents."""
     taken: dict[int, dict[str, float]] = {}
-    for size in KINDS[kind].sizes:
+    about, columns = KINDS[kind], (*STAGES, "all", "MiB")
+    print(f"{f'{kind} {about.words}':<34}" + "".join(f"{name:>10}" for name in columns), flush=True)
+    for size in about.sizes:
         with tempfile.TemporaryDirectory() as name:
             taken[size] = ours("growth", "--run", kind, str(size), name)
+        print(f"{size:>34,}" + "".join(f"{taken[size][name]:>10,.1f}" for name in columns), flush=True)
         if taken[size]["all"] > seconds:
             break
-    return taken
-
-
-def table(kind: str, taken: dict[int, dict[str, float]]) -> str:
-    """Sizes by stages, and the exponent of each stage."""
-    columns = [*STAGES, "all", "MiB"]
-    lines = [f"{kind + ' (' + KINDS[kind].words + ')':<52}" + "".join(f"{name:>10}" for name in columns)]
-    for size, values in taken.items():
-        lines.append(f"{size:>52,}" + "".join(f"{values[name]:>10,.1f}" for name in columns))
     slopes = [exponent({size: values[name] for size, values in taken.items()}) for name in columns]
     shown = ["-" if slope is None else f"{slope:.2f}{'!' if slope > NOTED else ''}" for slope in slopes]
-    lines.append(f"{'exponent':>52}" + "".join(f"{slope:>10}" for slope in shown))
-    if len(taken) < len(KINDS[kind].sizes):
-        lines.append(f"{'stopped: the next size would be ' + format(KINDS[kind].sizes[len(taken)], ','):>52}")
-    return "\n".join(lines) + "\n"
+    print(f"{'exponent':>34}" + "".join(f"{slope:>10}" for slope in shown))
+    left = about.sizes[len(taken) :]
+    print(f"stopped before {left[0]:,}\n" if left else "", flush=True)
+    return taken
 
 
 def exponent(values: dict[int, float]) -> float | None:
