@@ -1,7 +1,7 @@
 """how time and memory grow with rows, classes, length of texts, number and length of series, and size of a catalogue.
 
     python benchmarks/growth.py                                     (table, and results/growth.svg)
-    python benchmarks/growth.py --kinds rows --seconds 300
+    python benchmarks/growth.py --kinds rows --seconds 300          (the plot keeps the other kinds)
 
 Each size is a whole run of a recipe and `verify --level score` in a process of its own; a training is a few steps.
 Seconds are those of the processor, so that others on the machine count little. The exponent is the slope between the
@@ -28,6 +28,7 @@ PLOT = Path(__file__).parent / "results" / "growth.svg"
 LEAST = 1.0  # seconds over those of the smallest size from which a slope says something
 NOTED = 1.2  # exponents beyond are marked
 STAGES = ("get", "prepare", "tune", "evaluate", "publish", "verify")
+Taken = dict[str, dict[str, float]]  # by size: seconds of each stage and MiB
 WORDS = np.array([f"{a}{b}{c}" for a in "bdfglmnprst" for b in "aeiou" for c in "klmnrst"])
 
 
@@ -41,10 +42,12 @@ def main() -> None:
     if given.run:
         return run_one(given.run[0], int(given.run[1]), Path(given.run[2]))
     heading()
-    found: dict[str, dict[int, dict[str, float]]] = {}
+    kept = given.plot.with_suffix(".json")
+    found: dict[str, Taken] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     for kind in given.kinds:
-        found[kind] = measured_kind(kind, given.seconds)
-    plot(found, given.plot)
+        found[kind] = {str(size): values for size, values in measured_kind(kind, given.seconds).items()}
+        kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    plot({kind: found[kind] for kind in KINDS if kind in found}, given.plot)
 
 
 def measured_kind(kind: str, seconds: float) -> dict[int, dict[str, float]]:
@@ -76,7 +79,7 @@ def exponent(values: dict[int, float]) -> float | None:
     return math.log(large / small) / math.log(b / a)
 
 
-def plot(found: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
+def plot(found: dict[str, Taken], path: Path) -> None:
     """Seconds and memory of each kind, over sizes relative to the smallest; a grey line grows in proportion."""
     import matplotlib
 
@@ -87,7 +90,8 @@ def plot(found: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained")
     for axis, name, words in zip(axes, ("all", "MiB"), ("processor seconds", "MiB at most"), strict=True):
         for kind, taken in found.items():
-            axis.plot([size / min(taken) for size in taken], [each[name] for each in taken.values()], "o-", label=kind)
+            sizes = np.array(list(map(int, taken)))
+            axis.plot(sizes / sizes[0], [each[name] for each in taken.values()], "o-", label=kind)
         axis.set(xscale="log", yscale="log", xlabel="size, beside the smallest", ylabel=words)
         low, high = axis.get_ylim()
         axis.plot([1, high / low], [low, high], color="0.8", zorder=0)
