@@ -53,9 +53,7 @@ def main() -> None:
         return run_limited(given.run, given.limit)
     need, free = 2.1 * given.gigabytes, shutil.disk_usage(given.out or tempfile.gettempdir()).free / 1e9
     if free < need:
-        raise SystemExit(
-            f"Expected {need:.0f} GB free for pictures and cache, there are {free:.0f}. Name --out elsewhere."
-        )
+        return print(f"Expected {need:.0f} GB free for pictures and cache, there are {free:.0f}. Name --out elsewhere.")
     heading()
     with tempfile.TemporaryDirectory(dir=given.out) as name:
         folder = Path(name)

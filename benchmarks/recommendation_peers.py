@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from measure import heading, peak_mib
-from measure.peers import ours, peer
+from measure.peers import now, ours, peer, ratios, words
 
 SETS = ("movietweetings", "made")
 MADE_USERS, MADE_ITEMS, MEAN_LENGTH, LONGEST = 50_000, 20_000, 40, 400
@@ -103,25 +101,25 @@ def solve(model: str, folder: Path) -> None:
     empty = sparse.csr_array((num_items, 1)), sparse.csr_array((1, num_items))
     names = tuple(map(str, range(num_items)))
     catalogue = Catalogue(names, names, np.ones(num_items, np.int64), len(histories), *empty, 0)
-    before, begun = peak_mib(), time.perf_counter()
+    before, begun = peak_mib(), now()
     weights = closed.solve(model, histories, num_items, options, 0)
     recommender = Recommender(catalogue, closed.scorer(model, weights, num_items, options), Blend())
-    fitted, lists, step = time.perf_counter(), np.full((len(asked), 10), -1), at_once(num_items)
+    fitted, lists, step = now(), np.full((len(asked), 10), -1), at_once(num_items)
     for start in range(0, len(asked), step):
         users = asked[start : start + step].tolist()
         some = Asked([histories[user] for user in users], np.zeros(len(users)))
         for row, (items, _) in zip(lists[start:], recommender.lists(some), strict=False):
             row[: len(items)] = items
-    ended = time.perf_counter()
+    ended = now()
     np.save(folder / "lists.npy", lists)
-    told = {"fit_s": fitted - begun, "lists_s": ended - fitted, "peak_mib": peak_mib(), "before_mib": before}
-    print(json.dumps(told))
+    told = {"fit": (fitted - begun).tolist(), "lists": (ended - fitted).tolist()}
+    print(json.dumps({**told, "peak_mib": peak_mib(), "before_mib": before}))
 
 
 def compare(model: str, folder: Path, targets: list[set[int]], rounds: int, threads: int) -> None:
     """Both, in turns; median seconds with the least and the most, and their ratio."""
     other = json.dumps(_translated(model, np.load(folder / "choices.npz")))
-    took: dict[str, list[dict[str, float]]] = {"ours": [], OTHERS[model]: []}
+    took: dict[str, list[dict[str, Any]]] = {"ours": [], OTHERS[model]: []}
     recall: dict[str, str] = {}
     for _ in range(rounds):
         for name, runs in took.items():
@@ -132,17 +130,10 @@ def compare(model: str, folder: Path, targets: list[set[int]], rounds: int, thre
             recall[name] = _recall(np.load(folder / "lists.npy"), targets)
     print(f"  {model}, {threads} threads, {rounds} rounds; {OPTIONS[model]}, the other {other}")
     for name, runs in took.items():
-        parts = [f"{part} {_spread([run[f'{part}_s'] for run in runs])} s" for part in ("fit", "lists")]
-        memory = f"peak {max(run['peak_mib'] for run in runs):,} MiB, {runs[0]['before_mib']:,} before the first step"
-        print(f"    {name:28}{' · '.join(parts)} · {memory}{recall[name]}")
+        print(f"    {name:28}{words(('fit', 'lists'), runs)}{recall[name]}")
     for part in ("fit", "lists"):
-        ratios = [b[f"{part}_s"] / a[f"{part}_s"] for a, b in zip(*took.values(), strict=True)]
-        print(f"    {part}: ours is {_spread(ratios)} times as fast")
+        print(f"    {ratios(part, *took.values())}")
     print(flush=True)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
 
 
 def _recall(lists: np.ndarray, targets: list[set[int]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,22 @@ def test_many_labels_list_the_worst_pairs() -> None:
     labels = [f"label {n}" for n in range(77)]
     titles = [title for title, _ in classification.figures(world(0, 500, labels))]
     assert titles[1] == classification.WORDS["en"]["pairs"]
+
+
+def test_very_many_labels_cost_no_square_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The square of 2,000 labels is 32 MB as counts: neither the scores nor the report hold such a thing."""
+    monkeypatch.setattr(classification, "svg", lambda draw, *inches: "")
+    monkeypatch.setattr(classification, "DRAWS", 500)
+    labels = [f"label {at}" for at in range(2000)]
+    lines = [
+        {"id": name, "target": name, "margin": 0.0, "prediction": {"label": other, "probabilities": {other: 0.5}}}
+        for name, other in zip(labels, [labels[0], *labels[:-1]], strict=True)
+    ]
+    tracemalloc.start()
+    try:
+        found = classification.scores(lines)
+        assert next(title for title, _ in classification.figures(lines)) == classification.WORDS["en"]["pairs"]
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+    assert found[0].value == pytest.approx(1 / 2000)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modelcommons.formats import preprocess
 from modelcommons.formats.pixels import Shape, native, opened, pixels, upright_size
 
 WIDE = np.arange(2 * 3, dtype=np.uint8).reshape(2, 3) * 40  # height 2, width 3
@@ -65,3 +66,18 @@ def test_a_turned_picture_is_upright(value: Any) -> None:
 def test_a_plain_picture_lies_as_it_is() -> None:
     assert upright_size(opened(plain())) == (2, 3)
     assert np.array_equal(native(plain())[..., 0], WIDE)
+
+
+def test_pictures_are_measured_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocess, "AT_ONCE", 7 * 8 * 8 * 3)
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    asked: list[int] = []
+
+    def some(indices: np.ndarray) -> np.ndarray:
+        asked.append(len(indices))
+        return pictures[indices]
+
+    found = preprocess.measured(some, len(pictures))
+    assert max(asked) == 7 and sum(asked) == 40 + 1  # and the first, for the shape
+    assert found.mean == pytest.approx(pictures.mean((0, 1, 2)) / 255, abs=1e-6)
+    assert found.std == pytest.approx(pictures.std((0, 1, 2)) / 255, abs=1e-6)

@@ -235,15 +235,18 @@ def test_ials_factors_are_where_its_loss_is_least() -> None:
     assert all(loss(user + 0.01 * rng.normal(size=4)) > loss(user) for _ in range(50))
 
 
-@pytest.mark.parametrize("size", [500, 4_000_000])
-def test_rows_padded_together_are_solved_as_they_are_alone(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size", "factors"), [(500, 3), (4_000_000, 3), (4_000_000, 30)])
+def test_rows_padded_together_are_solved_as_they_are_alone(
+    size: int, factors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those with more choices than factors, and those with fewer."""
     monkeypatch.setattr(closed, "CELLS", size)
     seen, rng = csr_array(dense(made_up())), np.random.default_rng(0)
-    other = rng.normal(size=(12, 3))
+    other = rng.normal(size=(12, factors))
     together = closed._solved(seen.indptr, seen.indices, other, 0.1, 0.1)
     for row, items in enumerate(made_up()):
         some = other[items]
-        left = some.T @ some + 0.1 * other.T @ other + 0.1 * (len(items) + 0.1 * 12) * np.eye(3)
+        left = some.T @ some + 0.1 * other.T @ other + 0.1 * (len(items) + 0.1 * 12) * np.eye(factors)
         assert together[row] == pytest.approx(np.linalg.solve(left, some.sum(axis=0)))
 
 

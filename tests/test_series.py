@@ -235,6 +235,14 @@ def test_the_error_from_sums_of_products_is_that_of_the_forecasts(
     assert error(weight, products(windows, 9)) == pytest.approx(direct)
 
 
+def test_windows_are_found_by_their_series() -> None:
+    where = np.array([[2, 5], [0, 3], [2, 6], [0, 4], [5, 1]])
+    found = Windows(Panel((), (), Frequency("second", 1), 1), where).by_series()
+    assert {at: mine.tolist() for at, mine in found.items()} == {
+        0: [[0, 3], [0, 4]], 2: [[2, 5], [2, 6]], 5: [[5, 1]],
+    }  # fmt: skip
+
+
 def test_a_linear_map_is_the_same_with_and_without_torch(tmp_path: Path) -> None:
     """What is exported is the network; what answers is the map."""
     columns = sales(known=True) | {"lead": sales(known=False)["lead"]}

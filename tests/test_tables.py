@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -370,3 +371,28 @@ def test_a_replacement_is_all_or_nothing(tmp_path: Path) -> None:
 
 def test_the_cache_is_for_its_owner_only(cache: Path) -> None:
     assert cache_folder("tables") == cache and cache.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_row_is_found_without_going_through_all_chunks() -> None:
+    asked: list[int] = []
+
+    class Chunk(list[Any]):
+        def __getitem__(self, index: Any) -> Any:
+            asked.append(index)
+            return super().__getitem__(index)
+
+        def __len__(self) -> int:
+            asked.append(-1)
+            return super().__len__()
+
+    column = SimpleNamespace(chunks=[Chunk(map(pa.scalar, range(3 * at, 3 * at + 3))) for at in range(100)])
+    cells = tables._Cells(column)  # type: ignore[arg-type]
+    asked.clear()
+    assert [cells[row] for row in (0, 2, 3, 298, 299)] == [0, 2, 3, 298, 299] and asked == [0, 2, 0, 1, 2]
+
+
+def test_rows_of_many_chunks_are_those_of_one() -> None:
+    column = pa.chunked_array([[f"{at}", None] for at in range(60)])
+    cells, whole = tables._Cells(column), column.to_pylist()
+    some = np.random.default_rng(0).permutation(120)
+    assert cells.picked(some) == [whole[at] for at in some] == [cells[int(at)] for at in some]

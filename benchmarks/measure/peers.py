@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 HERE = Path(__file__).parents[1] / "peers"
 PYTHON = HERE.parents[1] / ".peers/bin/python"
@@ -29,6 +34,32 @@ def ours(program: str, *arguments: str, threads: int | None = None) -> dict[str,
     Raises: SystemExit: it failed.
     """
     return _answer([sys.executable, HERE.parent / f"{program}.py", *arguments], threads)
+
+
+def now() -> np.ndarray:
+    """Seconds by the clock and of the processor."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def words(parts: Sequence[str], runs: Sequence[dict[str, Any]]) -> str:
+    """Seconds of each part (median, least and most) by the clock and of the processor, and memory."""
+    times = []
+    for part in parts:
+        clock, processor = (spread([run[part][at] for run in runs]) for at in (0, 1))
+        times.append(f"{part} {clock} s, of the processor {processor}")
+    memory = f"peak {max(run['peak_mib'] for run in runs):,} MiB, {runs[0]['before_mib']:,} before fitting"
+    return " · ".join([*times, memory])
+
+
+def ratios(part: str, own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> str:
+    """How many times as fast ours is, round by round."""
+    clock, processor = (spread([b[part][at] / a[part][at] for a, b in zip(own, other, strict=True)]) for at in (0, 1))
+    return f"{part}: {clock} times as fast by the clock, {processor} by the processor"
+
+
+def spread(values: Sequence[float]) -> str:
+    """`1.2 [1.1, 1.5]`: median, least and most."""
+    return f"{statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
 
 
 def _answer(command: list[str | Path], threads: int | None) -> dict[str, Any]:

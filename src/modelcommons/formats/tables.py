@@ -13,6 +13,8 @@ counted with its place and reason, and reading goes on.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -188,8 +190,11 @@ class Table:
         import pyarrow as pa
 
         self._files = tuple(files)
-        self._starts = np.cumsum([0, *(len(file.data) for file in files)])  # first row of each file
+        self._starts = list(
+            itertools.accumulate((len(file.data) for file in files), initial=0)
+        )  # first row of each file
         self._data = pa.concat_tables([file.data for file in files], promote_options="permissive")
+        self._cells: dict[str, _Cells] = {}  # of the columns that were looked into row by row
         self._folder = files[0].folder
         self._index = index  # the rows that are left, int64; None: all
         self.kinds = _merged_kinds(files)
@@ -216,7 +221,7 @@ class Table:
 
     def where(self, index: int) -> str:
         """The place of a row in its file: `train.csv:17` (line), `test.parquet:0` (row, from 0), `cat/1.png`."""
-        return next(self.ids(None, np.array([index])))
+        return self._place(index if self._index is None else int(self._index[index]))
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column as Arrow: int64, float64 or string for text files, the file's own type for Parquet."""
@@ -340,21 +345,30 @@ class Table:
             if column is None:
                 yield from self._places(some)
             else:
-                yield from map(str, _picked(self._data.column(column), some))
+                yield from map(str, self._column(column).picked(some))
 
     def _places(self, at: np.ndarray) -> Iterator[str]:
         """`where` of the rows at `at` (rows of all files, refused ones too)."""
         numbers = np.searchsorted(self._starts, at, side="right") - 1
-        lines = _picked(self._data.column(LINE), at) if LINE in self._data.column_names else None
-        for k, (row, number) in enumerate(zip(at.tolist(), numbers.tolist(), strict=True)):
-            file = self._files[number]
-            if file.folder is not None:
-                yield self._data.column(0)[row].as_py()
-            else:
-                yield f"{file.name}:{lines[k] if lines else row - self._starts[number]}"
+        lines = self._column(LINE).picked(at) if LINE in self._data.column_names else itertools.repeat(None)
+        for row, number, line in zip(at.tolist(), numbers.tolist(), lines, strict=False):
+            yield self._place(row) if line is None else f"{self._files[number].name}:{line}"
+
+    def _place(self, row: int) -> str:
+        number = bisect.bisect_right(self._starts, row) - 1
+        file = self._files[number]
+        if file.folder is not None:
+            return str(self._column(self._data.column_names[0])[row])
+        line = self._column(LINE)[row] if LINE in self._data.column_names else None
+        return f"{file.name}:{row - self._starts[number] if line is None else line}"
+
+    def _column(self, name: str) -> _Cells:
+        if name not in self._cells:
+            self._cells[name] = _Cells(self._data.column(name))
+        return self._cells[name]
 
     def _value(self, name: str, at: int) -> Any:
-        value = self._data.column(name)[at].as_py()
+        value = self._column(name)[at]
         if value is None:
             return None
         match self.kinds[name]:
@@ -413,20 +427,31 @@ class TableRows(Generic[Made]):
         )
 
 
-def _picked(column: pa.ChunkedArray, at: np.ndarray) -> list[Any]:
-    """The values at `at`, any order; `take` of a column in many chunks would first copy all of it into one."""
-    if len(at) < FEW:
-        return [column[i].as_py() for i in at.tolist()]
-    starts = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
-    chunk_of = np.searchsorted(starts, at, side="right") - 1
-    order = np.argsort(chunk_of, kind="stable")
-    found: list[Any] = []
-    for number, size in zip(*np.unique(chunk_of, return_counts=True), strict=True):
-        some = at[order[len(found) : len(found) + size]] - starts[number]
-        found += column.chunk(int(number)).take(some).to_pylist()
-    back = np.empty(len(at), np.int64)
-    back[order] = np.arange(len(at))
-    return [found[i] for i in back.tolist()]
+class _Cells:
+    """A column's cells by row. Arrow would go through all chunks before the right one: over all rows, their square."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._chunks = column.chunks
+        self._starts = list(itertools.accumulate(map(len, self._chunks), initial=0))
+
+    def __getitem__(self, row: int) -> Any:
+        number = bisect.bisect_right(self._starts, row) - 1
+        return self._chunks[number][row - self._starts[number]].as_py()
+
+    def picked(self, at: np.ndarray) -> list[Any]:
+        """The cells of the rows `at` (int64), any order; `take` of all chunks would first copy them into one."""
+        if len(at) < FEW:
+            return [self[row] for row in at.tolist()]
+        starts = np.array(self._starts)
+        chunk_of = np.searchsorted(starts, at, side="right") - 1
+        order = np.argsort(chunk_of, kind="stable")
+        found: list[Any] = []
+        for number, size in zip(*np.unique(chunk_of, return_counts=True), strict=True):
+            some = at[order[len(found) : len(found) + size]] - starts[number]
+            found += self._chunks[int(number)].take(some).to_pylist()
+        back = np.empty(len(at), np.int64)
+        back[order] = np.arange(len(at))
+        return [found[i] for i in back.tolist()]
 
 
 def _typed(array: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:

@@ -156,7 +156,7 @@ def _from_lines(lines: Sequence[Line]) -> Outcomes:
     answered = [line["prediction"]["label"] for line in lines]
     given = [line["prediction"]["probabilities"] for line in lines]
     labels = tuple(sorted({*targets, *answered}))
-    index = {label: position for position, label in enumerate(labels)}
+    index = _places(labels)
     return Outcomes(
         labels,
         np.array([index[label] for label in targets]),
@@ -174,19 +174,24 @@ def _from_table(table: Any) -> Outcomes:
     labels = tuple(sorted({*targets.dictionary.to_pylist(), *answered.dictionary.to_pylist()}))
     target, answer = (_positions(column, labels) for column in (targets, answered))
     confidence, right = np.zeros(len(target)), np.zeros(len(target))
-    probabilities = prediction.field("probabilities")
+    probabilities, places = prediction.field("probabilities"), _places(labels)
     for field in probabilities.type:
-        if field.name in labels:
+        if field.name in places:
             values = probabilities.field(field.name).cast("double").fill_null(0.0).to_numpy()
-            position = labels.index(field.name)
+            position = places[field.name]
             np.copyto(right, values, where=target == position)
             np.copyto(confidence, values, where=answer == position)
     return Outcomes(labels, target, answer, confidence, right)
 
 
+def _places(labels: Sequence[str]) -> dict[str, int]:
+    return {label: place for place, label in enumerate(labels)}
+
+
 def _positions(column: Any, labels: tuple[str, ...]) -> np.ndarray:
     """Index into `labels` of each value of a dictionary-encoded column."""
-    where = np.array([labels.index(label) for label in column.dictionary.to_pylist()])
+    places = _places(labels)
+    where = np.array([places[label] for label in column.dictionary.to_pylist()])
     return np.asarray(where[column.indices.to_numpy()])
 
 
@@ -212,19 +217,23 @@ def _accuracy(outcomes: Outcomes) -> Score:
 
 
 def _macro_f1(outcomes: Outcomes, seed: int) -> Score:
-    counts = confusion(outcomes)
-    cells = np.nonzero(counts)
-    value = float(_f1(counts[cells][None], cells, len(counts))[0])
-    draws = np.concatenate([_f1(drawn, cells, len(counts)) for drawn in _resampled(counts[cells], seed)])
+    cells, counts = _cells(outcomes)
+    value = float(_f1(counts[None].astype(np.float64), cells, len(outcomes.labels))[0])
+    draws = np.concatenate([_f1(drawn, cells, len(outcomes.labels)) for drawn in _resampled(counts, seed)])
     low, high = np.quantile(draws, (0.025, 0.975)).tolist()
     return Score("macro_f1", value, "higher", min(low, value), max(high, value), _method("percentile", seed))
 
 
-def _f1(drawn: np.ndarray, cells: tuple[np.ndarray, ...], num_labels: int) -> np.ndarray:
+def _f1(drawn: np.ndarray, cells: np.ndarray, num_labels: int) -> np.ndarray:
     """Macro F1 of each draw, over the labels that it has as target or answer; `drawn` is (draws, cells)."""
-    target, answer = (np.eye(num_labels)[index] for index in cells)  # (cells, labels)
-    both = drawn @ target + drawn @ answer  # (draws, labels): how often as target, plus how often as answer
-    right = 2 * drawn @ (target * answer)
+    target, answer = cells
+    both, right = np.zeros((len(drawn), num_labels)), np.zeros((len(drawn), num_labels))
+    for side in (target, answer):  # (draws, labels): how often as target, plus how often as answer
+        order = np.argsort(side, kind="stable")
+        labels, starts = np.unique(side[order], return_index=True)
+        both[:, labels] += np.add.reduceat(drawn[:, order], starts, axis=1)
+    same = target == answer
+    right[:, target[same]] = 2 * drawn[:, same]
     return np.asarray((right / np.maximum(both, 1)).sum(1) / (both > 0).sum(1))
 
 
@@ -281,6 +290,13 @@ def _resampled(counts: np.ndarray, seed: int, at_once: int = 250) -> Iterator[np
         yield rng.multinomial(int(counts.sum()), shares, size=at_once).astype(np.float64)
 
 
+def _cells(outcomes: Outcomes) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of the confusion matrix that are not empty, (2, cells): target and answer; and their counts, (cells,)."""
+    size = len(outcomes.labels)
+    codes, counts = np.unique(outcomes.target * size + outcomes.answer, return_counts=True)
+    return np.stack(np.divmod(codes, size)), counts
+
+
 def confusion(outcomes: Outcomes) -> np.ndarray:
     """Counts, shape (labels, labels): row is the target, column the answer."""
     size = len(outcomes.labels)
@@ -317,18 +333,23 @@ WORDS = {
     },
 }
 MANY_LABELS = 20  # more than this: no numbers in the cells, and the worst pairs listed beside
+MOST_DRAWN = 400  # labels of a confusion matrix that is drawn
 PAIRS = 20
 
 
 def figures(lines: Sequence[Line], language: Literal["en", "zh"] = "en") -> list[tuple[str, str]]:
     """(title, SVG) pairs: the confusion matrix (with the worst pairs, where labels are many), then how reliable it is.
 
+    Of more labels than `MOST_DRAWN` only the worst pairs: nobody could read the matrix, which grows with their square.
     Text stays text, so that any viewer's fonts show Chinese labels; the same lines give the same bytes.
     """
     outcomes, words = Outcomes.of(lines), WORDS[language]
-    drawings = [("confusion", _confusion_figure), ("reliability", _reliability_figure)]
-    if len(outcomes.labels) > MANY_LABELS:
-        drawings.insert(1, ("pairs", _pairs_figure))
+    size = len(outcomes.labels)
+    drawings = [
+        *([("confusion", _confusion_figure)] if size <= MOST_DRAWN else []),
+        *([("pairs", _pairs_figure)] if size > MANY_LABELS else []),
+        ("reliability", _reliability_figure),
+    ]
     return [(words[name], draw(outcomes, words)) for name, draw in drawings]
 
 
@@ -354,15 +375,15 @@ def _confusion_figure(outcomes: Outcomes, words: dict[str, str]) -> str:
 
 
 def _pairs_figure(outcomes: Outcomes, words: dict[str, str]) -> str:
-    counts = confusion(outcomes)
-    np.fill_diagonal(counts, 0)
-    worst = [index for index in np.argsort(-counts, axis=None, kind="stable")[:PAIRS] if counts.flat[index]]
-    pairs = [divmod(int(index), len(counts)) for index in worst]
-    names = [f"{_short(outcomes.labels[target])} → {_short(outcomes.labels[answer])}" for target, answer in pairs]
+    (target, answer), counts = _cells(outcomes)
+    wrong = np.flatnonzero(target != answer)
+    worst = wrong[np.argsort(-counts[wrong], kind="stable")[:PAIRS]]
+    pairs = zip(target[worst].tolist(), answer[worst].tolist(), strict=True)
+    names = [f"{_short(outcomes.labels[one])} → {_short(outcomes.labels[other])}" for one, other in pairs]
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        axes.barh(range(len(worst)), counts.flat[worst], color=ACCENT)
+        axes.barh(range(len(worst)), counts[worst], color=ACCENT)
         axes.set_yticks(range(len(worst)), names, fontsize=8)
         axes.invert_yaxis()
         axes.set(xlabel=words["rows"], ylabel=f"{words['target']} → {words['answer']}")

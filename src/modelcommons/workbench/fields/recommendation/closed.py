@@ -251,13 +251,13 @@ def _improve(
     filtering (RecSys 2011). No matrix is made or factored for a row, and steps go on where the last sweep ended.
     """
     everywhere = (unobserved * (other.T @ other)).astype(mine.dtype)
-    for rows, count, vectors in _batches(indptr, indices, other, len(mine)):
+    for rows, count, vectors in _batches(indptr, indices, other):
         ridge = (regularization * (count + unobserved * len(other)))[:, None, None].astype(mine.dtype)
         mine[rows] = _stepped(mine[rows][:, None], vectors, everywhere, ridge)[:, 0]
 
 
 def _batches(
-    indptr: np.ndarray, indices: np.ndarray, other: np.ndarray, most_rows: int
+    indptr: np.ndarray, indices: np.ndarray, other: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Rows that are not empty, those of like length together: which they are, how long, and the other side's factors of
     their choices, padded with 0, (rows, longest, factors).
@@ -268,7 +268,8 @@ def _batches(
     order = order[count[order] > 0]
     while len(order):
         longest = int(count[order[-1]])
-        order, rows = np.split(order, [-max(1, min(most_rows, CELLS // (longest * size)))])
+        rows = order[-max(1, CELLS // (longest * size)) :]
+        order = order[: -len(rows)]
         place = np.arange(longest)
         known = indices[np.minimum(indptr[rows][:, None] + place, len(indices) - 1)]
         inside = place < count[rows][:, None]
@@ -296,14 +297,27 @@ def _stepped(found: np.ndarray, vectors: np.ndarray, everywhere: np.ndarray, rid
 def _solved(
     indptr: np.ndarray, indices: np.ndarray, other: np.ndarray, unobserved: float, regularization: float
 ) -> np.ndarray:
-    """The best factors of one side, given the other side's, (rows, factors)."""
+    """The best factors of one side, given the other side's, (rows, factors).
+
+    A row with fewer choices than half the factors is solved by as many equations as it has choices (matrix inversion
+    lemma); what all rows have in common is diagonal in its own basis, whatever the ridge.
+    """
     size = other.shape[1]
     everywhere = unobserved * (other.T @ other)
+    values, basis = np.linalg.eigh(everywhere)
     found = np.zeros((len(indptr) - 1, size))
-    for rows, count, vectors in _batches(indptr, indices, other, max(1, CELLS // size**2)):
-        left = np.matmul(vectors.transpose(0, 2, 1), vectors) + everywhere
-        left[:, np.arange(size), np.arange(size)] += regularization * (count + unobserved * len(other))[:, None]
-        found[rows] = np.linalg.solve(left, vectors.sum(axis=1)[:, :, None])[:, :, 0]
+    for rows, count, vectors in _batches(indptr, indices, other):
+        ridge, longest = regularization * (count + unobserved * len(other)), vectors.shape[1]
+        if longest <= size // 2:
+            turned = vectors @ basis
+            scaled = turned / (values.clip(0) + ridge[:, None])[:, None]
+            inner = scaled @ turned.transpose(0, 2, 1) + np.eye(longest)
+            weight = np.linalg.solve(inner, np.ones((len(rows), longest, 1)))  # of each choice, and of its padding
+            found[rows] = (weight.transpose(0, 2, 1) @ scaled)[:, 0] @ basis.T
+        else:
+            left = vectors.transpose(0, 2, 1) @ vectors + everywhere
+            left[:, np.arange(size), np.arange(size)] += ridge[:, None]
+            found[rows] = np.linalg.solve(left, vectors.sum(axis=1)[:, :, None])[:, :, 0]
     return found
 
 

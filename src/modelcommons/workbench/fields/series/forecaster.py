@@ -173,9 +173,12 @@ class Forecaster:
         for start in range(0, len(rows), BATCH):
             chunk = [rows[at].x for at in range(start, min(start + BATCH, len(rows)))]
             outputs = self.run(self.inputs(chunk))
-            for at, history in enumerate(chunk):
-                values = {name: rounded(self._restored(output[at], history)) for name, output in outputs.items()}
-                found: dict[str, Any] = {name: value.tolist() for name, value in values.items()}
+            every = {
+                name: rounded(np.stack(list(map(self._restored, output, chunk)))).tolist()
+                for name, output in outputs.items()
+            }
+            for at in range(len(chunk)):
+                found: dict[str, Any] = {name: values[at] for name, values in every.items()}
                 if "quantiles" in found:
                     found["quantiles"] = dict(zip(map(str, self.config.quantiles), found["quantiles"], strict=True))
                 answers.append({"prediction": found})

@@ -2,7 +2,7 @@
 
 With the level r of the look-back x (its mean), the forecast is r + W (x - r); the look-backs of columns known up to now
 are further blocks of x, each less its own mean. The sums of products over all windows
-that a ridge regression needs are running sums along the diagonals of one matrix: (look-back + horizon) x steps of work,
+that a ridge regression needs follow along the diagonals of one matrix: (look-back + horizon) x steps of work,
 whatever the number of windows; and the error on held-out windows follows from their own sums of products, without a
 forecast being made. So every ridge is judged on stretches of the training steps, each held out once.
 """
@@ -92,8 +92,7 @@ def stretches(train: Windows) -> list[Windows]:
     """The training windows in consecutive stretches that share no target; [] where the series are too short for it."""
     horizon = train.panel.horizon
     found: list[list[np.ndarray]] = [[] for _ in range(STRETCHES)]
-    for at in np.unique(train.where[:, 0]).tolist():
-        mine = train.where[train.where[:, 0] == at]
+    for mine in train.by_series().values():
         for part, chunk in zip(found, np.array_split(mine, STRETCHES), strict=True):
             part.append(chunk[: max(0, len(chunk) - horizon + 1)])
     parts = [Windows(train.panel, np.concatenate(part)) for part in found]
@@ -105,9 +104,8 @@ def products(windows: Windows, lookback: int) -> Products:
     panel, blocks = windows.panel, len(windows.panel.past) + 1
     size, width, count = blocks * lookback + panel.horizon, lookback + panel.horizon, 0
     total = np.zeros((size, size))
-    for at in np.unique(windows.where[:, 0]).tolist():
-        origins = windows.where[windows.where[:, 0] == at, 1]
-        first, last = max(int(origins.min()), lookback), int(origins.max())
+    for at, mine in windows.by_series().items():
+        first, last = max(int(mine[:, 1].min()), lookback), int(mine[:, 1].max())
         if last >= first:
             steps, series = slice(first - lookback, last + panel.horizon), panel.series[at]
             for channel in series.values[steps].T:
@@ -148,10 +146,9 @@ def _fit_one(train: Windows, parts: Sequence[Windows], judges: Sequence[Products
 
 def _touching(train: Windows, part: Windows) -> Windows:
     """The training windows with a target among the targets of `part`."""
-    horizon, found = train.panel.horizon, []
-    for at in np.unique(part.where[:, 0]).tolist():
-        held = part.where[part.where[:, 0] == at, 1]
-        mine = train.where[train.where[:, 0] == at]
+    horizon, every, found = train.panel.horizon, train.by_series(), []
+    for at, own in part.by_series().items():
+        held, mine = own[:, 1], every[at]
         found.append(mine[(mine[:, 1] > held.min() - horizon) & (mine[:, 1] < held.max() + horizon)])
     return Windows(train.panel, np.concatenate(found))
 
@@ -178,38 +175,30 @@ def _add(total: np.ndarray, series: Sequence[np.ndarray], lookback: int, width: 
     """Adds the products of one channel (the last of `series`) and of the columns beside it to `total`."""
     places = [slice(at * lookback, (at + 1) * lookback) for at in range(len(series))]
     whole = slice(places[-1].start, None)
-    total[whole, whole] += _products(series[-1], width)
+    total[whole, whole] += _products(series[-1], series[-1], width)
     for at, one in enumerate(series[:-1]):
         for other in range(at, len(series) - 1):
-            found = _crossed(one, series[other], width)[:lookback, :lookback]
+            found = _products(one, series[other], width)[:lookback, :lookback]
             total[places[at], places[other]] += found
             if other > at:
                 total[places[other], places[at]] += found.T
-        found = _crossed(one, series[-1], width)[:lookback]
+        found = _products(one, series[-1], width)[:lookback]
         total[places[at], whole] += found
         total[whole, places[at]] += found.T
 
 
-def _crossed(one: np.ndarray, other: np.ndarray, width: int) -> np.ndarray:
-    """As `_products`, of two series: sum over t of y zᵀ, y = one[t : t + width], z = other[t : t + width]."""
-    num_windows = len(one) - width + 1
-    total = np.empty((width, width))
-    for distance in range(width):
-        i = np.arange(width - distance)
-        for ahead, behind, rows, columns in ((other, one, i, i + distance), (one, other, i + distance, i)):
-            sums = np.concatenate([[0.0], np.cumsum(behind[: len(one) - distance] * ahead[distance:])])
-            total[rows, columns] = sums[num_windows + i] - sums[i]
-    return total
+def _products(one: np.ndarray, other: np.ndarray, width: int) -> np.ndarray:
+    """Sum over t of y zᵀ, y = one[t : t + width], z = other[t : t + width]; (width, width).
 
-
-def _products(values: np.ndarray, width: int) -> np.ndarray:
-    """Sum over t of z zᵀ, z = values[t : t + width]; each diagonal is a running sum of values[u] * values[u + d]."""
-    num_windows = len(values) - width + 1
+    The first row and column are sums over all steps; along a diagonal each next sum has one product more and one less.
+    """
+    count = len(one) - width + 1
     total = np.empty((width, width))
-    for distance in range(width):
-        sums = np.concatenate([[0.0], np.cumsum(values[: len(values) - distance] * values[distance:])])
-        i = np.arange(width - distance)
-        total[i, i + distance] = total[i + distance, i] = sums[num_windows + i] - sums[i]
+    total[0] = np.correlate(other, one[:count])
+    total[1:, 0] = np.correlate(one[1:], other[:count])
+    into, out = other[count:], other[: width - 1]
+    for row in range(width - 1):
+        total[row + 1, 1:] = total[row, :-1] + (one[count + row] * into - one[row] * out)
     return total
 
 

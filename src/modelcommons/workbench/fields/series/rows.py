@@ -127,6 +127,7 @@ class Windows:
 
     def __init__(self, panel: Panel, where: np.ndarray) -> None:
         self.panel, self.where = panel, where
+        self._unit = np.dtype(f"M8[{panel.frequency.resolution}]")
 
     def __len__(self) -> int:
         return len(self.where)
@@ -150,10 +151,16 @@ class Windows:
     def take(self, indices: np.ndarray) -> Windows:
         return Windows(self.panel, self.where[indices])
 
+    def by_series(self) -> dict[int, np.ndarray]:
+        """The windows of each series that has any: its index -> its part of `where`, in order."""
+        order = np.argsort(self.where[:, 0], kind="stable")
+        which, first = np.unique(self.where[order, 0], return_index=True)
+        return dict(zip(which.tolist(), np.split(self.where[order], first[1:]), strict=True)) if len(order) else {}
+
     def _id(self, at: int, origin: int) -> str:
         """`ETTh1.csv@2017-10-20 00:00`: the first step that is forecast."""
         series = self.panel.series[at]
-        moment = np.datetime_as_string(series.times[origin], self.panel.frequency.resolution)  # type: ignore[call-overload]
+        moment = series.times[origin].astype(self._unit)
         return f"{series.name}@{str(moment).replace('T', ' ')}"
 
 
@@ -175,9 +182,8 @@ def evenly(count: int, most: int) -> np.ndarray:
 
 def touched(windows: Windows) -> Iterator[tuple[Series, int]]:
     """Each series that the windows are of, and the step after their last target."""
-    for at in np.unique(windows.where[:, 0]).tolist():
-        last = int(windows.where[windows.where[:, 0] == at, 1].max())
-        yield windows.panel.series[at], last + windows.panel.horizon
+    for at, mine in windows.by_series().items():
+        yield windows.panel.series[at], int(mine[:, 1].max()) + windows.panel.horizon
 
 
 # --- split in time --------------------------------------------------------------------------------------------------
