@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -169,7 +169,7 @@ class _Tried:
         steps = min(max(MORE[0], round(TRIED_SECONDS / max(each, 1e-6))), MORE[1]) if first.steps else None
         self.fit, warm, warm_start = self._try(folder.stage("tuned"), steps, checkpoint_seconds=3600)
         self.model_size = _folder_size(folder.path / "tuned" / "model")
-        self.step, self.scoring = self._each(self.fit)
+        self.step, self.scoring = step_and_scoring(self.fit, self.watch.ended)
         if self.fit.steps:
             self.once = max(0.0, cold_start - warm_start)
             self.training = max(0.0, warm - self.fit.seconds)
@@ -194,16 +194,21 @@ class _Tried:
         fit = self.task.fit(self.data.parts.train, self.data.parts.validation, job)
         return fit, time.monotonic() - begun, min(self.watch.ended.values(), default=begun) - begun
 
-    def _each(self, fit: Fit) -> tuple[float, float]:
-        """Seconds of a step, from those that no scoring came before, and of a scoring."""
-        if not fit.steps:
-            return 0.0, 0.0
-        scored, ended = {point.step for point in fit.curve}, self.watch.ended
-        steps = [ended[at] - ended[at - 1] for at in ended if at - 1 in ended and at - 1 not in scored]
-        if not steps:  # a scoring after each: they count together
-            return fit.seconds / fit.steps, 0.0
-        each = float(np.mean(steps))
-        return each, max(0.0, fit.seconds - fit.steps * each) / len(fit.curve)
+
+def step_and_scoring(fit: Fit, ended: Mapping[int, float]) -> tuple[float, float]:
+    """Seconds of a step and of a scoring.
+
+    Args:
+        ended: step -> when it had ended; what comes between two steps without a scoring is a step.
+    """
+    if not fit.steps:
+        return 0.0, 0.0
+    scored = {point.step for point in fit.curve}
+    steps = [ended[at] - ended[at - 1] for at in ended if at - 1 in ended and at - 1 not in scored]
+    if not steps:  # a scoring after each: they count together
+        return fit.seconds / fit.steps, 0.0
+    each = float(np.mean(steps))
+    return each, max(0.0, fit.seconds - fit.steps * each) / len(fit.curve)
 
 
 class _Stages:
