@@ -39,6 +39,7 @@ ANSWER_SECONDS = 2.0  # that the fewer of the test rows take, which go through t
 FEWEST = 8  # of them
 TIMES = 4  # as many rows for what each row adds
 EXPLAINED = 2  # examples
+YOUNG = 30.0  # seconds: a process that is no older was started for the plan, as another will be for the run
 COPIES = 3  # of a model on disk: as trained, as exported, as published
 
 Value = TypeVar("Value")
@@ -54,7 +55,7 @@ class Plan:
     epochs: float
     steps: int  # of one training
     seconds_per_step: float
-    prepare_seconds: float  # getting and reading the data
+    prepare_seconds: float  # starting, getting and reading the data
     tune_seconds: float  # all seeds and candidates, inside the budget
     evaluate_seconds: float  # all seeds
     explain_seconds: float
@@ -127,7 +128,7 @@ def plan(recipe: Recipe, progress: Progress | None = None) -> Plan:
         CommonsError: as `run` would; that licences do not go together is said before anything is trained.
     """
     progress = progress or Silent()
-    begun = time.monotonic()
+    begun = time.monotonic() - _started()
     task = resolve(recipe)
     recipe = settled(recipe, task, progress)
     got = get(task, recipe, progress)
@@ -139,6 +140,12 @@ def plan(recipe: Recipe, progress: Progress | None = None) -> Plan:
         tried = _Tried(task, got, data, recipe, folder, progress)
         stages = _Stages(task, got, data, recipe, folder, tried.fit, progress)
         return _planned(read, tried, stages, got, data, recipe)
+
+
+def _started() -> float:
+    """Seconds that Python and its imports took to start; 0 where this process has been doing something else."""
+    age = time.time() - psutil.Process().create_time()
+    return age if age < YOUNG else 0.0
 
 
 class _Watch:
