@@ -56,8 +56,8 @@ LEAST_BYTES = MIB // 16  # of files of which that speed is expected
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--data", default="../shared/data/fashion_mnist")
-    asked.add_argument("--rounds", type=int, default=5)
-    asked.add_argument("--steps", type=int, default=15, help="of each loop in each round")
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--steps", type=int, default=12, help="of each loop in each round")
     given = asked.parse_args()
     heading()
     recipe = load(RECIPES / "fashion-mnist.yaml", [f"data.source={given.data}"])
@@ -105,7 +105,9 @@ def by_stage(recipe: Recipe, folder: Path) -> dict[str, float]:
     print(
         f"rows {' + '.join(f'{count:,}' for count in rows.values())}, {done.tuned.trained[0].fit.parameters:,} weights"
     )
-    return clock.seconds()
+    found = clock.seconds()
+    print(f"stages: {', '.join(f'{stage} {seconds:.1f} s' for stage, seconds in found.items())}", flush=True)
+    return found
 
 
 # --- inside `tune` ---------------------------------------------------------------------------------------------------
@@ -126,7 +128,7 @@ class Watch:
 
 def in_tune(recipe: Recipe, folder: Path, rounds: int, steps: int, training: float) -> dict[str, float]:
     """Seconds that a whole training spends on what is no step of a plain loop."""
-    task, home = resolve(recipe), RunFolder(folder / "steps")
+    task, home = resolve(recipe), RunFolder(folder / "run")  # where slow findings about the rows are kept
     parts = prepare(task, get(task, recipe, Clock()).source, recipe, home, Clock()).parts
     plain = plain_loop(parts, recipe, steps)
     with_checkpoints, ours, theirs, scorings = [], [], [], []
