@@ -238,8 +238,8 @@ class _Stages:
         few = self._rows(self._affordable())
         many = self._rows(TIMES * len(few.parts.test))
         scored, self.evaluate = self._timed(lambda: self._evaluate(few, self.recipe))
-        _, again = self._timed(lambda: self._evaluate(few, self.recipe))
         _, longer = self._timed(lambda: self._evaluate(many, self.recipe))
+        _, again = self._timed(lambda: self._evaluate(few, self.recipe))  # its answers are those that stay
         num_few, num_rows = len(few.parts.test), len(data.parts.test)
         self.per_row = max(0.0, longer - again) / max(1, len(many.parts.test) - num_few)
         self.seed = again + (num_rows - num_few) * self.per_row  # each seed more
