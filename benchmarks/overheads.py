@@ -2,8 +2,8 @@
 
 python benchmarks/overheads.py [--data DIR] [--rounds N] [--steps N]
 
-The recipe is run on all rows with a hundredth of its training, so that every other stage costs what it costs in the
-whole run. Then its training loop and a plain PyTorch loop over the same network, batches, precision and optimizer take
+The recipe is run on all rows with a few steps of training, so that every other stage costs what it costs in the whole
+run. Then its training loop and a plain PyTorch loop over the same network, batches, precision and optimizer take
 turns; a scoring of the validation rows and a checkpoint are timed inside the real loop. All is told as a share of the
 minutes that the recipe trains. Folders of random bytes say how fast `commons verify --level files` hashes a model.
 """
@@ -41,6 +41,7 @@ from modelcommons.workbench.stages.prepare import prepare
 from modelcommons.workbench.task import Job, Parts
 
 MOST = 0.05  # of the training time
+FEW_EPOCHS = 0.02  # trained where the other stages are looked at
 LEAST = 0.7  # of the speed of sha256
 WARM = 3  # steps that are not counted
 MIB = 1 << 20
@@ -98,7 +99,7 @@ class Clock:
 
 def by_stage(recipe: Recipe, folder: Path) -> dict[str, float]:
     """Seconds of each stage in a fresh folder, first imports included."""
-    short = recipe.tune.model_copy(update={"epochs": 0.12})
+    short = recipe.tune.model_copy(update={"epochs": FEW_EPOCHS})
     clock = Clock()
     done = run(recipe.model_copy(update={"tune": short}), folder / "run", clock)
     rows = {name: done.data["rows"][name] for name in ("train", "validation", "test")}
