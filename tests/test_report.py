@@ -170,6 +170,7 @@ def test_what_a_sceptic_asks_is_on_the_card(tmp_path: Path) -> None:
         "| `accuracy` | 0.9000 | 0.0100 | 0.8900 | 0.9100 |",
         "`auto` tried these",
         "removing what they name weakens the answer by 0.4100",
+        "| scoring | 0.413 | 0.392 to 0.434 | RAPL |",
         "31 / 200",
         "not shipped",
         "accuracy is 2.1 % worse than its parent",

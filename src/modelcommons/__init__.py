@@ -13,11 +13,12 @@ Every name is loaded when it is first used: `import modelcommons` loads no torch
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from modelcommons import errors
     from modelcommons.workbench.diff import diff
     from modelcommons.workbench.engine.progress import Progress, Silent
@@ -58,6 +59,8 @@ def run(
     Raises:
         CommonsError: see `modelcommons.errors`; nothing is half written.
     """
+    from pathlib import Path
+
     from modelcommons.workbench.run import run
 
     return run(_recipe(recipe, overrides), Path(folder) if folder else None, progress)
@@ -71,9 +74,9 @@ def plan(recipe: str | Path | Recipe, overrides: Sequence[str] = (), progress: P
 
 
 def _recipe(recipe: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
-    from modelcommons.workbench.recipe import load
+    from modelcommons.workbench.recipe import Recipe, load
 
-    return load(recipe, overrides) if isinstance(recipe, (str, Path)) else recipe
+    return recipe if isinstance(recipe, Recipe) else load(recipe, overrides)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +39,7 @@ ANSWER_SECONDS = 2.0  # that the fewer of the test rows take, which go through t
 FEWEST = 8  # of them
 TIMES = 4  # as many rows for what each row adds
 EXPLAINED = 2  # examples
+YOUNG = 30.0  # seconds: a process that is no older was started for the plan, as another will be for the run
 COPIES = 3  # of a model on disk: as trained, as exported, as published
 
 Value = TypeVar("Value")
@@ -54,7 +55,7 @@ class Plan:
     epochs: float
     steps: int  # of one training
     seconds_per_step: float
-    prepare_seconds: float  # getting and reading the data
+    prepare_seconds: float  # starting, getting and reading the data
     tune_seconds: float  # all seeds and candidates, inside the budget
     evaluate_seconds: float  # all seeds
     explain_seconds: float
@@ -127,7 +128,7 @@ def plan(recipe: Recipe, progress: Progress | None = None) -> Plan:
         CommonsError: as `run` would; that licences do not go together is said before anything is trained.
     """
     progress = progress or Silent()
-    begun = time.monotonic()
+    begun = time.monotonic() - _started()
     task = resolve(recipe)
     recipe = settled(recipe, task, progress)
     got = get(task, recipe, progress)
@@ -139,6 +140,12 @@ def plan(recipe: Recipe, progress: Progress | None = None) -> Plan:
         tried = _Tried(task, got, data, recipe, folder, progress)
         stages = _Stages(task, got, data, recipe, folder, tried.fit, progress)
         return _planned(read, tried, stages, got, data, recipe)
+
+
+def _started() -> float:
+    """Seconds that Python and its imports took to start; 0 where this process has been doing something else."""
+    age = time.time() - psutil.Process().create_time()
+    return age if age < YOUNG else 0.0
 
 
 class _Watch:
@@ -169,7 +176,7 @@ class _Tried:
         steps = min(max(MORE[0], round(TRIED_SECONDS / max(each, 1e-6))), MORE[1]) if first.steps else None
         self.fit, warm, warm_start = self._try(folder.stage("tuned"), steps, checkpoint_seconds=3600)
         self.model_size = _folder_size(folder.path / "tuned" / "model")
-        self.step, self.scoring = self._each(self.fit)
+        self.step, self.scoring = step_and_scoring(self.fit, self.watch.ended)
         if self.fit.steps:
             self.once = max(0.0, cold_start - warm_start)
             self.training = max(0.0, warm - self.fit.seconds)
@@ -194,16 +201,21 @@ class _Tried:
         fit = self.task.fit(self.data.parts.train, self.data.parts.validation, job)
         return fit, time.monotonic() - begun, min(self.watch.ended.values(), default=begun) - begun
 
-    def _each(self, fit: Fit) -> tuple[float, float]:
-        """Seconds of a step, from those that no scoring came before, and of a scoring."""
-        if not fit.steps:
-            return 0.0, 0.0
-        scored, ended = {point.step for point in fit.curve}, self.watch.ended
-        steps = [ended[at] - ended[at - 1] for at in ended if at - 1 in ended and at - 1 not in scored]
-        if not steps:  # a scoring after each: they count together
-            return fit.seconds / fit.steps, 0.0
-        each = float(np.mean(steps))
-        return each, max(0.0, fit.seconds - fit.steps * each) / len(fit.curve)
+
+def step_and_scoring(fit: Fit, ended: Mapping[int, float]) -> tuple[float, float]:
+    """Seconds of a step and of a scoring.
+
+    Args:
+        ended: step -> when it had ended; what comes between two steps without a scoring is a step.
+    """
+    if not fit.steps:
+        return 0.0, 0.0
+    scored = {point.step for point in fit.curve}
+    steps = [ended[at] - ended[at - 1] for at in ended if at - 1 in ended and at - 1 not in scored]
+    if not steps:  # a scoring after each: they count together
+        return fit.seconds / fit.steps, 0.0
+    each = float(np.mean(steps))
+    return each, max(0.0, fit.seconds - fit.steps * each) / len(fit.curve)
 
 
 class _Stages:
@@ -226,8 +238,8 @@ class _Stages:
         few = self._rows(self._affordable())
         many = self._rows(TIMES * len(few.parts.test))
         scored, self.evaluate = self._timed(lambda: self._evaluate(few, self.recipe))
-        _, again = self._timed(lambda: self._evaluate(few, self.recipe))
         _, longer = self._timed(lambda: self._evaluate(many, self.recipe))
+        _, again = self._timed(lambda: self._evaluate(few, self.recipe))  # its answers are those that stay
         num_few, num_rows = len(few.parts.test), len(data.parts.test)
         self.per_row = max(0.0, longer - again) / max(1, len(many.parts.test) - num_few)
         self.seed = again + (num_rows - num_few) * self.per_row  # each seed more
