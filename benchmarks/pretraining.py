@@ -1,12 +1,13 @@
 """BERT's pretraining on the English classics beside transformers' Trainer on the same network: speed, and loss.
 
-python benchmarks/pretraining.py                 # real tokens per second; everybody takes turns
+python benchmarks/pretraining.py                 # real tokens per second of a processor; everybody takes turns
 python benchmarks/pretraining.py --equal-loss    # validation loss after the same pairs, and what they cost
 
 Both read the same pairs, ask for 15 % of the tokens, drawn anew by BERT's rule, and train `BertForPreTraining` of one
 size, dropout and first weights. Trainer makes its batches with `DataCollatorForLanguageModeling`, each padded to its
-longest pair. Real tokens are those of the texts and what stands around them, no padding. The first steps of a turn are
-not counted. Trainer needs the package accelerate.
+longest pair. Real tokens are those of the texts and what stands around them, no padding. Seconds are those of the
+processor, which count this program alone whatever else the machine does: give it one thread (OMP_NUM_THREADS=1). The
+first steps of a turn are not counted. Trainer needs the package accelerate.
 """
 
 from __future__ import annotations
@@ -41,34 +42,34 @@ from modelcommons.workbench.stages.get import get_source
 from modelcommons.workbench.task import Row
 
 WARM = 2  # steps of a turn that are not counted
-SCORINGS = 8  # of one training, as the workbench's own
+SCORINGS = 4  # of one training
 OPTIONS = Options(whole_words=False)  # Trainer's collator draws tokens
 
 
 @dataclass
 class Clock:
-    """When each step began, its real tokens, and what was scored on the way."""
+    """When each step began, and its real tokens."""
 
-    begun: list[float] = field(default_factory=list)  # seconds
+    begun: list[float] = field(default_factory=list)  # processor seconds
     tokens: list[int] = field(default_factory=list)
-    scored: list[tuple[int, float, float]] = field(default_factory=list)  # tokens, processor seconds, nats
     paused: float = 0.0  # processor seconds of scoring
 
     def step(self, tokens: int) -> None:
-        self.begun.append(time.monotonic())
+        self.begun.append(time.process_time())
         self.tokens.append(tokens)
 
     @property
     def rate(self) -> float:
-        """Real tokens per second of the steps between the first ones and the last."""
+        """Real tokens per processor second of the steps between the first ones and the last."""
         return sum(self.tokens[WARM:-1]) / (self.begun[-1] - self.begun[WARM])
 
     def score(self, value: Callable[[], float], since: float) -> float:
-        """Adds a scoring, which is no part of the seconds; `since`: processor seconds when training began."""
+        """Tells what is scored, which is no part of the seconds; `since`: processor seconds when training began."""
         spent = time.process_time() - since - self.paused
-        self.scored.append((sum(self.tokens), spent, value()))
+        nats = value()
         self.paused = time.process_time() - since - spent
-        return self.scored[-1][2]
+        print(f"    {sum(self.tokens):9,} real tokens, {spent:6.1f} s: {nats:.4f} nats a masked word", flush=True)
+        return nats
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,7 @@ def learn(setting: Setting, rates: list[float], only: str | None) -> None:
         names = {"adamw": "ours, AdamW", "muon": "ours, Muon", "trainer": "Trainer, bf16"}
         for name in [only] if only else turns:
             print(f"{names[name]}, learning rate {rate:g}", flush=True)
-            for tokens, seconds, nats in turns[name](rate).scored:
-                print(f"    {tokens:9,} real tokens, {seconds:5.0f} s of a processor: {nats:.4f} nats a masked word")
-            print(flush=True)
+            turns[name](rate)
 
 
 def prepared(given: argparse.Namespace, folder: Path) -> Setting:
