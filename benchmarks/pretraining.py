@@ -94,6 +94,7 @@ def main() -> None:
     wanted.add_argument("--batch-size", type=int, default=32)
     wanted.add_argument("--steps", type=int, default=7, help="of a turn, or of a training")
     wanted.add_argument("--rounds", type=int, default=3)
+    wanted.add_argument("--minutes", type=float, default=60, help="no round begins that would end later")
     wanted.add_argument("--equal-loss", action="store_true")
     wanted.add_argument("--only", choices=("adamw", "muon", "trainer"), help="with --equal-loss")
     wanted.add_argument("--rates", type=float, nargs="+", default=[1e-3], help="with --equal-loss: learning rates")
@@ -101,10 +102,10 @@ def main() -> None:
     heading()
     with tempfile.TemporaryDirectory() as folder:
         setting = prepared(given, Path(folder))
-        learn(setting, given.rates, given.only) if given.equal_loss else speed(setting, given.rounds)
+        learn(setting, given.rates, given.only) if given.equal_loss else speed(setting, given.rounds, given.minutes)
 
 
-def speed(setting: Setting, rounds: int) -> None:
+def speed(setting: Setting, rounds: int, minutes: float) -> None:
     """Everybody's real tokens per second, and ours as multiples of Trainer's in the same round."""
     turns: dict[str, Callable[[], Clock]] = {
         "ours, AdamW": lambda: ours(setting, "adamw"),
@@ -116,7 +117,10 @@ def speed(setting: Setting, rounds: int) -> None:
         ),
     }
     rates: dict[str, list[float]] = {name: [] for name in turns}
-    for _ in range(rounds):
+    begun = time.monotonic()
+    for done in range(rounds):
+        if (time.monotonic() - begun) * (done + 1) / max(1, done) > 60 * minutes:
+            break
         for name, turn in turns.items():
             rates[name].append(turn().rate)
     for name, found in rates.items():
@@ -124,7 +128,7 @@ def speed(setting: Setting, rounds: int) -> None:
         for other in [other for other in rates if other.startswith("Trainer")] if name.startswith("ours") else ():
             each = [a / b for a, b in zip(found, rates[other], strict=True)]
             print(f"    {statistics.median(each):.2f} times {other} ({min(each):.2f} to {max(each):.2f})")
-    print(f"n = {rounds} turns of {setting.steps - WARM - 1} steps")
+    print(f"n = {len(found)} turns of {setting.steps - WARM - 1} steps")
 
 
 def learn(setting: Setting, rates: list[float], only: str | None) -> None:

@@ -31,7 +31,7 @@ def hidden(bert: Any, batch: Mapping[str, Any]) -> Tensor:
     tokens = batch["tokens"]
     for block in bert.encoder.layer[:-1]:
         x = _run(block, x, x, tokens, tokens)
-    return _run(bert.encoder.layer[-1], x[batch["chosen"]], x, batch["queries"], tokens)
+    return _run(bert.encoder.layer[-1], x.index_select(0, batch["chosen"]), x, batch["queries"], tokens)
 
 
 def _run(block: Any, *arguments: Any) -> Tensor:
