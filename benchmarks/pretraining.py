@@ -1,12 +1,13 @@
 """BERT's pretraining on the English classics beside transformers' Trainer on the same network: speed, and loss.
 
-python benchmarks/pretraining.py                 # real tokens per second; everybody takes turns
+python benchmarks/pretraining.py                 # real tokens per second of a processor; everybody takes turns
 python benchmarks/pretraining.py --equal-loss    # validation loss after the same pairs, and what they cost
 
 Both read the same pairs, ask for 15 % of the tokens, drawn anew by BERT's rule, and train `BertForPreTraining` of one
 size, dropout and first weights. Trainer makes its batches with `DataCollatorForLanguageModeling`, each padded to its
-longest pair. Real tokens are those of the texts and what stands around them, no padding. The first steps of a turn are
-not counted. Trainer needs the package accelerate.
+longest pair. Real tokens are those of the texts and what stands around them, no padding. Seconds are those of the
+processor, which count this program alone whatever else the machine does: give it one thread (OMP_NUM_THREADS=1). The
+first steps of a turn are not counted. Trainer needs the package accelerate.
 """
 
 from __future__ import annotations
@@ -41,34 +42,34 @@ from modelcommons.workbench.stages.get import get_source
 from modelcommons.workbench.task import Row
 
 WARM = 2  # steps of a turn that are not counted
-SCORINGS = 8  # of one training, as the workbench's own
+SCORINGS = 4  # of one training
 OPTIONS = Options(whole_words=False)  # Trainer's collator draws tokens
 
 
 @dataclass
 class Clock:
-    """When each step began, its real tokens, and what was scored on the way."""
+    """When each step began, and its real tokens."""
 
-    begun: list[float] = field(default_factory=list)  # seconds
+    begun: list[float] = field(default_factory=list)  # processor seconds
     tokens: list[int] = field(default_factory=list)
-    scored: list[tuple[int, float, float]] = field(default_factory=list)  # tokens, processor seconds, nats
     paused: float = 0.0  # processor seconds of scoring
 
     def step(self, tokens: int) -> None:
-        self.begun.append(time.monotonic())
+        self.begun.append(time.process_time())
         self.tokens.append(tokens)
 
     @property
     def rate(self) -> float:
-        """Real tokens per second of the steps between the first ones and the last."""
+        """Real tokens per processor second of the steps between the first ones and the last."""
         return sum(self.tokens[WARM:-1]) / (self.begun[-1] - self.begun[WARM])
 
     def score(self, value: Callable[[], float], since: float) -> float:
-        """Adds a scoring, which is no part of the seconds; `since`: processor seconds when training began."""
+        """Tells what is scored, which is no part of the seconds; `since`: processor seconds when training began."""
         spent = time.process_time() - since - self.paused
-        self.scored.append((sum(self.tokens), spent, value()))
+        nats = value()
         self.paused = time.process_time() - since - spent
-        return self.scored[-1][2]
+        print(f"    {sum(self.tokens):9,} real tokens, {spent:6.1f} s: {nats:.4f} nats a masked word", flush=True)
+        return nats
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def main() -> None:
     wanted.add_argument("--batch-size", type=int, default=32)
     wanted.add_argument("--steps", type=int, default=7, help="of a turn, or of a training")
     wanted.add_argument("--rounds", type=int, default=3)
+    wanted.add_argument("--minutes", type=float, default=60, help="no round begins that would end later")
     wanted.add_argument("--equal-loss", action="store_true")
     wanted.add_argument("--only", choices=("adamw", "muon", "trainer"), help="with --equal-loss")
     wanted.add_argument("--rates", type=float, nargs="+", default=[1e-3], help="with --equal-loss: learning rates")
@@ -100,10 +102,10 @@ def main() -> None:
     heading()
     with tempfile.TemporaryDirectory() as folder:
         setting = prepared(given, Path(folder))
-        learn(setting, given.rates, given.only) if given.equal_loss else speed(setting, given.rounds)
+        learn(setting, given.rates, given.only) if given.equal_loss else speed(setting, given.rounds, given.minutes)
 
 
-def speed(setting: Setting, rounds: int) -> None:
+def speed(setting: Setting, rounds: int, minutes: float) -> None:
     """Everybody's real tokens per second, and ours as multiples of Trainer's in the same round."""
     turns: dict[str, Callable[[], Clock]] = {
         "ours, AdamW": lambda: ours(setting, "adamw"),
@@ -115,7 +117,10 @@ def speed(setting: Setting, rounds: int) -> None:
         ),
     }
     rates: dict[str, list[float]] = {name: [] for name in turns}
-    for _ in range(rounds):
+    begun = time.monotonic()
+    for done in range(rounds):
+        if (time.monotonic() - begun) * (done + 1) / max(1, done) > 60 * minutes:
+            break
         for name, turn in turns.items():
             rates[name].append(turn().rate)
     for name, found in rates.items():
@@ -123,7 +128,7 @@ def speed(setting: Setting, rounds: int) -> None:
         for other in [other for other in rates if other.startswith("Trainer")] if name.startswith("ours") else ():
             each = [a / b for a, b in zip(found, rates[other], strict=True)]
             print(f"    {statistics.median(each):.2f} times {other} ({min(each):.2f} to {max(each):.2f})")
-    print(f"n = {rounds} turns of {setting.steps - WARM - 1} steps")
+    print(f"n = {len(found)} turns of {setting.steps - WARM - 1} steps")
 
 
 def learn(setting: Setting, rates: list[float], only: str | None) -> None:
@@ -137,9 +142,7 @@ def learn(setting: Setting, rates: list[float], only: str | None) -> None:
         names = {"adamw": "ours, AdamW", "muon": "ours, Muon", "trainer": "Trainer, bf16"}
         for name in [only] if only else turns:
             print(f"{names[name]}, learning rate {rate:g}", flush=True)
-            for tokens, seconds, nats in turns[name](rate).scored:
-                print(f"    {tokens:9,} real tokens, {seconds:5.0f} s of a processor: {nats:.4f} nats a masked word")
-            print(flush=True)
+            turns[name](rate)
 
 
 def prepared(given: argparse.Namespace, folder: Path) -> Setting:

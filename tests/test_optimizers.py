@@ -72,36 +72,27 @@ def test_what_is_frozen_stays_and_what_has_no_gradient_waits() -> None:
         assert all(weight.grad is None for weight in model.parameters() if weight.requires_grad)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (3, 20), (20, 3), (1, 5), (64, 16)])
-@pytest.mark.parametrize(("dtype", "off"), [(torch.float32, 1e-3), (torch.bfloat16, 0.15)])
+@pytest.mark.parametrize(
+    ("shape", "off"), [((8, 8), 1e-3), ((3, 20), 1e-3), ((20, 3), 1e-3), ((1, 5), 1e-3), ((64, 16), 1e-3),
+    ((130, 500), 0.05)],
+)  # fmt: skip
 def test_a_step_of_muon_has_singular_values_near_one_and_the_directions_of_the_gradient(
-    shape: tuple[int, int], dtype: torch.dtype, off: float
+    shape: tuple[int, int], off: float
 ) -> None:
+    """Of large matrices by products in bf16, which are right to three digits."""
     torch.manual_seed(1)
     matrix = 1000 * torch.randn(shape)
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    made = orthogonal(torch.stack([torch.eye(*shape), matrix]), dtype)[1]
-    turned = left.T @ made.float() @ right.T  # in the gradient's own directions: diagonal
+    made = orthogonal(matrix)
+    turned = left.T @ made @ right.T  # in the gradient's own directions: diagonal
     values = turned.diagonal()
-    assert made.shape == shape and made.dtype == dtype
+    assert made.shape == shape and made.dtype == torch.float32
     assert ((values > 0.6) & (values < 1.3)).all()
     assert (turned - values.diag()).abs().max() < off
 
 
 def test_nothing_to_learn_is_no_step() -> None:
-    assert torch.equal(orthogonal(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
-
-
-def test_large_matrices_are_made_orthogonal_in_the_quick_format_and_kept_in_their_own() -> None:
-    torch.manual_seed(0)
-    weights = [nn.Parameter(torch.zeros(128, 130)) for _ in range(2)]
-    for weight in weights:
-        weight.grad = torch.randn_like(weight)
-    Muon(weights, lr=1.0).step()
-    for weight in weights:
-        assert weight.grad is not None and weight.dtype == torch.float32
-        (expected,) = orthogonal(weight.grad[None])
-        assert torch.allclose(-weight.detach(), expected, atol=0.02)
+    assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
 @pytest.mark.parametrize("shape", [(8, 4), (4, 8), (6, 2, 3)])
@@ -113,7 +104,7 @@ def test_a_step_of_muon_is_as_long_as_its_paper_says(shape: tuple[int, ...]) -> 
     step = (1 - 0.1 * 0.2) - weight.detach().reshape(shape[0], -1)  # 1, decayed, less what is left
     stretch = max(1.0, shape[0] / (weight.numel() // shape[0])) ** 0.5
     # the first average is 0.05 of the gradient, Nesterov's 0.0975: of the same direction as the gradient
-    expected = 0.1 * stretch * orthogonal(weight.grad.reshape(1, shape[0], -1))[0]
+    expected = 0.1 * stretch * orthogonal(weight.grad.reshape(shape[0], -1))
     assert torch.allclose(step, expected, atol=1e-5)
 
 
@@ -126,7 +117,7 @@ def test_muon_remembers_where_it_was_going() -> None:
         weight.grad = gradient.clone()
         optimizer.step()
         average = 0.9 * average + 0.1 * gradient
-        expected = 0.1 * orthogonal((0.1 * gradient + 0.9 * average)[None])[0]
+        expected = 0.1 * orthogonal(0.1 * gradient + 0.9 * average)
         assert torch.allclose(before - weight.detach(), expected, atol=1e-6)
 
 

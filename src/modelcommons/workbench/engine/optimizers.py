@@ -12,15 +12,14 @@ from torch.optim import SGD, AdamW, Optimizer
 from modelcommons.workbench.engine.device import fast_bf16
 from modelcommons.workbench.engine.shards import laid_out, whole
 
-LARGE = 128  # rows and columns from which Muon's products are made in bf16 where that is fast, as its authors make them
+LARGE = 128  # rows and columns
 
 
 class Muon(Optimizer):
     """Momentum whose step is made orthogonal: every direction of a weight matrix learns at the same pace.
 
     Source: Jordan et al., Muon: an optimizer for hidden layers in neural networks (2024), with the quintic
-    Newton-Schulz iteration given there; weights of one size are made orthogonal together. For weights of two or more
-    dimensions; a convolution's are (out, rest).
+    Newton-Schulz iteration given there. For weights of two or more dimensions; a convolution's are (out, rest).
     """
 
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0, momentum: float = 0.95) -> None:
@@ -29,44 +28,35 @@ class Muon(Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            alike: dict[tuple[int, int], list[Tensor]] = {}
             for weight in group["params"]:
-                if weight.grad is not None:
-                    alike.setdefault((len(weight), weight.numel() // len(weight)), []).append(weight)
-            for (rows, columns), weights in alike.items():
-                # of weights that lie in pieces: gathered, each process reckons all of it
-                found = [whole(self._step(weight, group["momentum"])) for weight in weights]
-                steps = torch.stack([step.reshape(rows, columns) for step in found])
-                quick = min(rows, columns) >= LARGE and fast_bf16()
-                directions = orthogonal(steps, torch.bfloat16 if quick else steps.dtype)
-                for weight, direction in zip(weights, directions, strict=True):
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-                    weight.add_(laid_out(weight, direction.reshape(weight.shape)), alpha=-rate)
-
-    def _step(self, weight: Tensor, momentum: float) -> Tensor:
-        assert weight.grad is not None
-        state = self.state[weight]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(weight)
-        average = state["momentum"].lerp_(weight.grad, 1 - momentum)
-        return weight.grad.lerp(average, momentum)  # Nesterov
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(weight)
+                average = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
+                step = weight.grad.lerp(average, group["momentum"])  # Nesterov
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix = whole(step).reshape(len(step), -1)  # gathered where it lies in pieces: all reckon all of it
+                rows, columns = matrix.shape
+                direction = laid_out(weight, orthogonal(matrix).reshape(weight.shape))
+                weight.add_(direction, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
 
-def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32, steps: int = 5) -> Tensor:
-    """The nearest matrices with all singular values about 1, by Newton-Schulz iteration with products of `dtype`.
+def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+    """The nearest matrix with all singular values about 1, by Newton-Schulz iteration. `matrix`: (rows, columns).
 
-    Args:
-        matrices: (matrices, rows, columns).
+    Products of large ones are made in bf16 where that is fast, as the method's authors make them.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = (matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)).to(dtype)
-    x = x.mT if (tall := x.shape[1] > x.shape[2]) else x
+    quick = min(matrix.shape) >= LARGE and fast_bf16()
+    x = (matrix / (matrix.norm() + 1e-7)).to(torch.bfloat16 if quick else matrix.dtype)
+    x = x.T if (tall := len(x) > x.shape[1]) else x
     for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    made: Tensor = x.mT if tall else x
-    return made
+        gram: Tensor = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    made: Tensor = x.T if tall else x
+    return made.to(matrix.dtype)
 
 
 class Optimizers:

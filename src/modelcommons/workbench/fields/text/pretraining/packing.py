@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MASKED, KEPT = 0.8, 0.1  # of the drawn tokens; the others become any token
 TOGETHER = 4  # pairs of like length whose attention is one product: of fewer there are more calls, of more more padding
+ROUND = 8  # slots: products of a size that was met before need not be prepared again
 
 Spread = dict[str, Any]  # see `spread`
 Batch = dict[str, Any]  # tensors, and of laid pairs two spreads
@@ -164,7 +166,7 @@ def spread(sizes: Sequence[int]) -> Spread:
     slots, places, groups, end = [], [], [], 0
     for at in range(0, len(sizes), TOGETHER):
         some = np.array(sizes[at : at + TOGETHER])
-        length = int(some.max())
+        length = math.ceil(some.max() / ROUND) * ROUND
         inside = np.arange(length) < some[:, None]  # (pairs, length)
         slots.append(np.where(inside, starts[at : at + len(some), None] + np.arange(length), -1).ravel())
         places.append(end + np.flatnonzero(inside))

@@ -9,6 +9,7 @@ the others, so only they go through what follows. Loss and gradients are those o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,11 +30,21 @@ def hidden(bert: Any, batch: Mapping[str, Any]) -> Tensor:
         x = x.to(torch.get_autocast_dtype(x.device.type))
     tokens = batch["tokens"]
     for block in bert.encoder.layer[:-1]:
-        x = _block(block, x, x, tokens, tokens)
-    return _block(bert.encoder.layer[-1], x[batch["chosen"]], x, batch["queries"], tokens)
+        x = _run(block, x, x, tokens, tokens)
+    return _run(bert.encoder.layer[-1], x.index_select(0, batch["chosen"]), x, batch["queries"], tokens)
 
 
-def _block(block: Any, asking: Tensor, x: Tensor, queries: Spread, tokens: Spread) -> Tensor:
+def _run(block: Any, *arguments: Any) -> Tensor:
+    """Calls a block as the module that it is, so that its hooks run: they gather weights that lie in pieces."""
+    block.forward = partial(_forward, block)
+    try:
+        made: Tensor = block(*arguments)
+    finally:
+        del block.forward
+    return made
+
+
+def _forward(block: Any, asking: Tensor, x: Tensor, queries: Spread, tokens: Spread) -> Tensor:
     """One block for those tokens that ask, (Q or T, W), of all of which they see, (T, W)."""
     own = block.attention.self
     found: Tensor = Attention.apply(  # type: ignore[no-untyped-call]
