@@ -192,17 +192,19 @@ def compare_accuracy(setting: Setting, num_rows: int, epochs: int, seed: int) ->
     rows = parts.train.take(np.random.default_rng(seed).permutation(len(parts.train))[:num_rows])
     print(f"{len(rows):,} rows, {epochs} epochs, seed {seed}", flush=True)
     lines: dict[str, list[Line]] = {}
+    taken: dict[str, float] = {}  # seconds
     with tempfile.TemporaryDirectory() as folder:
         fit = ours(setting, rows, parts.validation, Path(folder), epochs, seed=seed)
-        lines["ours"] = answered(parts.test, Path(folder))
+        taken["ours"], lines["ours"] = fit.seconds, answered(parts.test, Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         flags = PEERS[QUICKEST] | {"learning_rate": fit.settings["learning_rate"]}
-        peer(setting, rows, Path(folder), flags, epochs, seed=seed)
+        taken[QUICKEST] = peer(setting, rows, Path(folder), flags, epochs, seed=seed)
         lines[QUICKEST] = answered(parts.test, Path(folder))
     p_value = paired(*(setting.task.losses(found) for found in lines.values()), seed)
     for name, found in lines.items():
         score = setting.task.scores(found)[0]
-        print(f"{name}: {score.metric} {score.value:.4f} [{score.low:.4f}, {score.high:.4f}] of {score.den:,}")
+        text = f"{name}: {score.metric} {score.value:.4f} [{score.low:.4f}, {score.high:.4f}] of {score.den:,}"
+        print(f"{text} after {taken[name]:.0f} s of training{' and validation' * (name == 'ours')}")
     print(f"learning rate {fit.settings['learning_rate']:g} for both · as good as each other? p = {p_value:.2g}")
 
 
