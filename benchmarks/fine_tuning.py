@@ -4,9 +4,9 @@ python benchmarks/fine_tuning.py
 python benchmarks/fine_tuning.py --accuracy --epochs 2
 
 Rows per second: everybody trains on the same rows in turns, so that what else the machine does meets all alike; a first
-turn of one step is not counted. Trainer's defaults are those of transformers' own run_classification.py: fp32, every text padded to
-128 tokens. Batch size and epochs are ours for all. --accuracy scores what comes of it on the test rows, with the
-quickest flags and our learning rate: padding changes no loss, and the defaults would take hours.
+turn of one step is not counted. Trainer's defaults are those of transformers' own run_classification.py: fp32, every
+text padded to 128 tokens. Batch size and epochs are ours for all. --accuracy scores what comes of it on the test rows,
+with the quickest flags and our learning rate: padding changes no loss, and the defaults would take hours.
 """
 
 from __future__ import annotations
