@@ -38,11 +38,9 @@ from modelcommons.workbench.task import Choice, Job, Line, Parts, Rows, Task
 BANK_TUNE = {"learning_rate": 2e-4, "label_smoothing": 0.1}  # as in recipes/banking77.yaml
 SETS: dict[str, dict[str, Any]] = {"banking77": BANK_TUNE, "sms_spam": {}}
 LONGEST = 128  # tokens, in run_classification.py
-BF16 = {"bf16": True}
-GROUPED = BF16 | {"train_sampling_strategy": "group_by_length"}
+GROUPED = {"bf16": True, "train_sampling_strategy": "group_by_length"}
 PEERS: dict[str, dict[str, Any]] = {
     "Trainer, defaults": {},
-    "Trainer, bf16, batches padded to their longest": BF16,
     "Trainer, bf16, grouped by length": GROUPED,
     "Trainer, bf16, grouped by length, one worker": GROUPED | {"dataloader_num_workers": 1},
 }
@@ -64,8 +62,8 @@ def main() -> None:
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
     wanted.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     wanted.add_argument("--batch-size", type=int, default=32)
-    wanted.add_argument("--steps", type=int, default=8, help="of a turn")
-    wanted.add_argument("--rounds", type=int, default=4)
+    wanted.add_argument("--steps", type=int, default=6, help="of a turn")
+    wanted.add_argument("--rounds", type=int, default=3)
     wanted.add_argument("--accuracy", action="store_true")
     wanted.add_argument("--epochs", type=int, default=2, help="of --accuracy")
     wanted.add_argument("--rows", type=int, help="of --accuracy: trained on, drawn by chance; all when not given")
@@ -115,9 +113,16 @@ def ours(
 
 
 def peer(
-    setting: Setting, rows: Rows, folder: Path, flags: dict[str, Any], epochs: int, max_steps: int = -1, seed: int = 0
+    setting: Setting,
+    rows: Rows,
+    folder: Path,
+    flags: dict[str, Any],
+    epochs: int,
+    max_steps: int = -1,
+    seed: int = 0,
+    keep: bool = False,
 ) -> float:
-    """Seconds from the begin of Trainer's first step to the end of its last; the model folder is `folder`."""
+    """Seconds from the begin of Trainer's first step to the end of its last; the model folder is `folder` if kept."""
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
     from transformers.trainer_utils import set_seed
     from transformers.utils import logging
@@ -151,9 +156,10 @@ def peer(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    with quiet():
-        network.save_pretrained(folder)  # type: ignore[operator]
-        tokenizer.save_pretrained(folder)
+    if keep:
+        with quiet():
+            network.save_pretrained(folder)  # type: ignore[operator]
+            tokenizer.save_pretrained(folder)
     return clock.ended - clock.begun
 
 
@@ -198,14 +204,17 @@ def compare_accuracy(setting: Setting, num_rows: int, epochs: int, seed: int) ->
         taken["ours"], lines["ours"] = fit.seconds, answered(parts.test, Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         flags = PEERS[QUICKEST] | {"learning_rate": fit.settings["learning_rate"]}
-        taken[QUICKEST] = peer(setting, rows, Path(folder), flags, epochs, seed=seed)
+        taken[QUICKEST] = peer(setting, rows, Path(folder), flags, epochs, seed=seed, keep=True)
         lines[QUICKEST] = answered(parts.test, Path(folder))
     p_value = paired(*(setting.task.losses(found) for found in lines.values()), seed)
     for name, found in lines.items():
         score = setting.task.scores(found)[0]
         text = f"{name}: {score.metric} {score.value:.4f} [{score.low:.4f}, {score.high:.4f}] of {score.den:,}"
-        print(f"{text} after {taken[name]:.0f} s of training{' and validation' * (name == 'ours')}")
-    print(f"learning rate {fit.settings['learning_rate']:g} for both · as good as each other? p = {p_value:.2g}")
+        print(f"{text} after {taken[name]:.0f} s of training{' and validation' * (name == 'ours')}", flush=True)
+    print(
+        f"learning rate {fit.settings['learning_rate']:g} for both · as good as each other? p = {p_value:.2g}",
+        flush=True,
+    )
 
 
 def answered(rows: Rows, folder: Path) -> list[Line]:
