@@ -58,32 +58,30 @@ STARTS = {
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
-    wanted.add_argument("--texts", type=Path, default=Path("runs/benchmarks/banking77-seed-0"))
-    wanted.add_argument("--pictures", type=Path, default=Path("runs/benchmarks/fashion-mnist-seed-0"))
-    wanted.add_argument("--rounds", type=int, default=9)
-    wanted.add_argument("--starts", type=int, default=5)
+    wanted.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
+    wanted.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    wanted.add_argument("--rounds", type=int, default=7)
+    wanted.add_argument("--starts", type=int, default=3)
     wanted.add_argument("--accuracy", action="store_true")
     given = wanted.parse_args()
     heading()
-    for made, source, contenders in (
-        (given.texts, given.data / "banking77", text_contenders),
-        (given.pictures, given.data / "fashion_mnist", picture_contenders),
-    ):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name, "model")
-            shutil.copytree(made / "model", folder)
+    for name in given.sets:
+        run, contenders = SETS[name]
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary, "model")
+            shutil.copytree(given.runs / run / "model", folder)
             served = mc.load(folder)
-            parts = parts_of(served, source)
+            parts = parts_of(served, given.data / name)
             shrink(served, parts)
             sizes = {"model": "model.safetensors", "onnx": ONNX, "int8": INT8}
             told = [f"{kind} {(folder / path).stat().st_size / 1e6:.3g} MB" for kind, path in sizes.items()]
-            print(f"{source.name}: {' · '.join(told)}", flush=True)
+            print(f"{name}: {' · '.join(told)}", flush=True)
             if given.accuracy:
                 compare_answers(served, parts)
                 continue
             rows = np.random.default_rng(0).permutation(len(parts.test))[: SINGLE + MANY * BATCHES]
             compare_speed(contenders(folder), [parts.test[row].x for row in rows.tolist()], given.rounds)
-            if made == given.texts:
+            if served.task.field == "text":
                 compare_starts(folder, parts.test[0].x, given.starts)
 
 
@@ -163,6 +161,13 @@ def picture_contenders(folder: Path) -> dict[str, Answer]:
         "onnxruntime, int8": plain(INT8),
         **ours(folder),
     }
+
+
+# data -> the run of its recipe, and who answers
+SETS = {
+    "banking77": ("banking77-seed-0", text_contenders),
+    "fashion_mnist": ("fashion-mnist-seed-0", picture_contenders),
+}
 
 
 def ours(folder: Path) -> dict[str, Answer]:

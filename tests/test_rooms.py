@@ -194,6 +194,32 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(code: str) -> None:
     assert not loaded(code) & set(HEAVY)
 
 
+def test_an_export_answers_without_torch(tmp_path: Path) -> None:
+    """Four fifths of the time to a first answer were torch and transformers, for a tokenizer that needs neither."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    from modelcommons.workbench.engine.quantize import OPSET, write
+    from modelcommons.workbench.engine.tokenizer import TOKENIZER, learn_tokenizer
+
+    learn_tokenizer(["one two three"], 100, tmp_path / TOKENIZER)
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "bert", "task": "text-classification", "id2label": {"0": "a"}}'
+    )
+    names = ("input_ids", "attention_mask")
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "time"]) for name in names]
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])
+    nodes = [
+        helper.make_node("Mul", names, ["seen"]),
+        helper.make_node("ReduceSum", ["seen", "axes"], ["sum"], keepdims=1),
+        helper.make_node("Cast", ["sum"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(nodes, "g", inputs, [logits], [helper.make_tensor("axes", TensorProto.INT64, [1], [1])])
+    write(tmp_path / "m.onnx", helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)]))
+    code = f"import modelcommons as mc; mc.load({str(tmp_path)!r}, 'm.onnx').predict(['one two', 'three'])"
+    assert "onnxruntime" in (found := loaded(code)) and not found & set(HEAVY)
+
+
 def test_help_loads_next_to_nothing() -> None:
     code = "import sys\nfrom modelcommons.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert not loaded(code) & {*HEAVY, "numpy", "pydantic", "rich", "yaml", "huggingface_hub", "cryptography"}

@@ -135,9 +135,11 @@ def _train(
 ) -> Fit:
     from torch.nn.functional import cross_entropy
 
+    from modelcommons.workbench.engine.dropout import quicken
     from modelcommons.workbench.engine.train import train as run
 
     train, validation = parts
+    quicken(network)
 
     def batch(indices: np.ndarray, rng: np.random.Generator) -> Batch:
         return train.batch(indices)
