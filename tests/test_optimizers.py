@@ -57,6 +57,12 @@ def test_steps_are_those_of_torch_with_decay_on_matrices_only(name: Name) -> Non
         assert same(weights(mine), weights(theirs))
 
 
+def test_momentum_is_as_it_was_asked_for() -> None:
+    kept = [Optimizers(network(), name, 0.1, 0.0, {}, 0.6).parts[0].defaults["momentum"] for name in ("sgd", "muon")]
+    usual = [Optimizers(network(), name, 0.1, 0.0, {}).parts[0].defaults["momentum"] for name in ("sgd", "muon")]
+    assert (kept, usual) == ([0.6, 0.6], [0.9, 0.95])
+
+
 def test_what_is_frozen_stays_and_what_has_no_gradient_waits() -> None:
     for name in ("adamw", "sgd", "muon"):
         model = network()

@@ -59,6 +59,7 @@ class Optimizers:
         learning_rate: float,
         weight_decay: float,
         scales: dict[str, float],
+        momentum: float | None = None,
     ) -> None:
         self.names = {id(weight): name for name, weight in network.named_parameters()}
         hidden: list[dict[str, Any]] = []
@@ -67,9 +68,11 @@ class Optimizers:
             (hidden if is_hidden and name == "muon" else others).append(group)
         self.parts: list[Optimizer] = []
         if hidden:  # Muon's steps have unit size: its rate is about 0.02 where AdamW's is about 0.002
-            self.parts.append(Muon([group | {"lr": group["lr"] * 10} for group in hidden], learning_rate * 10))
+            larger = [group | {"lr": group["lr"] * 10} for group in hidden]
+            self.parts.append(Muon(larger, learning_rate * 10, momentum=0.95 if momentum is None else momentum))
         if others and name == "sgd":
-            self.parts.append(SGD(others, learning_rate, momentum=0.9, nesterov=True))
+            of_sgd = 0.9 if momentum is None else momentum
+            self.parts.append(SGD(others, learning_rate, momentum=of_sgd, nesterov=of_sgd > 0))
         elif others:
             self.parts.append(AdamW(others, learning_rate, betas=(0.9, 0.99), fused=True))
         self.rates = [[group["lr"] for group in part.param_groups] for part in self.parts]

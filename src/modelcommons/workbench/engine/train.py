@@ -53,6 +53,7 @@ class Plan:
     precision: Literal["fp32", "bf16"]
     patience: int
     seed: int
+    momentum: float | None = None
 
 
 @dataclass(slots=True)
@@ -117,7 +118,8 @@ def train(
     found = checkpoint.newest(checkpoints)
     plan = _plan(network, num_rows, batch, loss, training, defaults, seed, layout, found)
     plan = Plan(**ranks.shared(asdict(plan)))  # memory and processors of the first decide for all
-    optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
+    scales = dict(groups or {})
+    optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, scales, plan.momentum)
     kept = copy.deepcopy(network).eval() if average else network  # what is scored and kept
     best: dict[str, Tensor] = {}
     state, best = _resume(found, plan, network, kept, optimizers, seconds)
@@ -390,6 +392,7 @@ def _plan(
         precision=precision(training.precision),
         patience=training.patience,
         seed=seed,
+        momentum=training.momentum,
     )
 
 
@@ -477,6 +480,10 @@ def _fit(
         trained_parameters=sum(weight.numel() for weight in weights if weight.requires_grad),
         stopped=stopped,
         more=more,
-        settings={name: value for name, value in asdict(plan).items() if name not in ("seed", "steps_per_epoch")}
+        settings={
+            name: value
+            for name, value in asdict(plan).items()
+            if name not in ("seed", "steps_per_epoch") and value is not None
+        }
         | ({"processes": ranks.count()} if ranks.count() > 1 else {}),
     )
