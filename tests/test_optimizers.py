@@ -91,6 +91,14 @@ def test_a_step_of_muon_has_singular_values_near_one_and_the_directions_of_the_g
     assert (turned - values.diag()).abs().max() < 1e-3
 
 
+def test_a_wide_matrix_is_made_orthogonal_as_any_other() -> None:
+    """It goes by its Gram matrix; columns of zeros turn the same matrix into a wide one."""
+    matrix = torch.randn(8, 10, generator=torch.Generator().manual_seed(2))
+    wide = orthogonal(torch.cat([matrix, torch.zeros(8, 10)], dim=1))
+    torch.testing.assert_close(wide[:, :10], orthogonal(matrix), rtol=1e-4, atol=1e-5)
+    assert (wide[:, 10:] == 0).all()
+
+
 def test_nothing_to_learn_is_no_step() -> None:
     assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
 
