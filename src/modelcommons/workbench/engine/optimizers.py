@@ -47,7 +47,7 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     x = matrix / (matrix.norm() + 1e-7)
     x = x.T if (tall := len(x) > x.shape[1]) else x
     if x.shape[1] >= 2 * len(x):
-        gram, turned = x @ x.T, torch.eye(len(x), device=x.device)
+        gram, turned = x @ x.T, torch.eye(len(x)).to(x)
         for _ in range(steps):
             turn = b * gram + c * gram @ gram
             turn.diagonal().add_(a)
