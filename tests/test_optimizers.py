@@ -57,6 +57,12 @@ def test_steps_are_those_of_torch_with_decay_on_matrices_only(name: Name) -> Non
         assert same(weights(mine), weights(theirs))
 
 
+def test_momentum_is_as_it_was_asked_for() -> None:
+    kept = [Optimizers(network(), name, 0.1, 0.0, {}, 0.6).parts[0].defaults["momentum"] for name in ("sgd", "muon")]
+    usual = [Optimizers(network(), name, 0.1, 0.0, {}).parts[0].defaults["momentum"] for name in ("sgd", "muon")]
+    assert (kept, usual) == ([0.6, 0.6], [0.9, 0.95])
+
+
 def test_what_is_frozen_stays_and_what_has_no_gradient_waits() -> None:
     for name in ("adamw", "sgd", "muon"):
         model = network()
@@ -89,6 +95,14 @@ def test_a_step_of_muon_has_singular_values_near_one_and_the_directions_of_the_g
     assert made.shape == shape and made.dtype == torch.float32
     assert ((values > 0.6) & (values < 1.3)).all()
     assert (turned - values.diag()).abs().max() < off
+
+
+def test_a_wide_matrix_is_made_orthogonal_as_any_other() -> None:
+    """It goes by its Gram matrix; columns of zeros turn the same matrix into a wide one."""
+    matrix = torch.randn(8, 10, generator=torch.Generator().manual_seed(2))
+    wide = orthogonal(torch.cat([matrix, torch.zeros(8, 10)], dim=1))
+    torch.testing.assert_close(wide[:, :10], orthogonal(matrix), rtol=1e-4, atol=1e-5)
+    assert (wide[:, 10:] == 0).all()
 
 
 def test_nothing_to_learn_is_no_step() -> None:

@@ -46,15 +46,25 @@ class Muon(Optimizer):
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     """The nearest matrix with all singular values about 1, by Newton-Schulz iteration. `matrix`: (rows, columns).
 
-    Products of large ones are made in bf16 where that is fast, as the method's authors make them.
+    Each step multiplies from the left by a polynomial of the matrix times its transpose. Where there are many more
+    columns than rows, those small squares are iterated alone and applied once: a third of the work. Products of
+    other large ones are made in bf16 where that is fast, as the method's authors make them.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    quick = min(matrix.shape) >= LARGE and fast_bf16()
-    x = (matrix / (matrix.norm() + 1e-7)).to(torch.bfloat16 if quick else matrix.dtype)
+    x = matrix / (matrix.norm() + 1e-7)
     x = x.T if (tall := len(x) > x.shape[1]) else x
-    for _ in range(steps):
-        gram: Tensor = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    if x.shape[1] >= 2 * len(x):
+        gram, turned = x @ x.T, torch.eye(len(x)).to(x)
+        for _ in range(steps):
+            turn = b * gram + c * gram @ gram
+            turn.diagonal().add_(a)
+            gram, turned = turn @ gram @ turn, turn @ turned
+        x = turned @ x
+    else:
+        x = x.to(torch.bfloat16 if len(x) >= LARGE and fast_bf16() else x.dtype)
+        for _ in range(steps):
+            gram = x @ x.T
+            x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     made: Tensor = x.T if tall else x
     return made.to(matrix.dtype)
 
@@ -69,6 +79,7 @@ class Optimizers:
         learning_rate: float,
         weight_decay: float,
         scales: dict[str, float],
+        momentum: float | None = None,
     ) -> None:
         self.names = {id(weight): name for name, weight in network.named_parameters()}
         hidden: list[dict[str, Any]] = []
@@ -77,9 +88,11 @@ class Optimizers:
             (hidden if is_hidden and name == "muon" else others).append(group)
         self.parts: list[Optimizer] = []
         if hidden:  # Muon's steps have unit size: its rate is about 0.02 where AdamW's is about 0.002
-            self.parts.append(Muon([group | {"lr": group["lr"] * 10} for group in hidden], learning_rate * 10))
+            larger = [group | {"lr": group["lr"] * 10} for group in hidden]
+            self.parts.append(Muon(larger, learning_rate * 10, momentum=0.95 if momentum is None else momentum))
         if others and name == "sgd":
-            self.parts.append(SGD(others, learning_rate, momentum=0.9, nesterov=True))
+            of_sgd = 0.9 if momentum is None else momentum
+            self.parts.append(SGD(others, learning_rate, momentum=of_sgd, nesterov=of_sgd > 0))
         elif others:
             self.parts.append(AdamW(others, learning_rate, betas=(0.9, 0.99), fused=True))
         self.rates = [[group["lr"] for group in part.param_groups] for part in self.parts]

@@ -40,6 +40,7 @@ class Plan:
     precision: Literal["fp32", "bf16"]
     patience: int
     seed: int
+    momentum: float | None = None
 
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
@@ -103,6 +104,7 @@ def planned(
         precision=precision(training.precision),
         patience=training.patience,
         seed=seed,
+        momentum=training.momentum,
     )
 
 

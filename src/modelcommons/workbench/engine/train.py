@@ -101,7 +101,8 @@ def train(
     _load(network, kept, tensors)
     run: Run = Divided(network) if divided else _call
     score_run: Run = Divided(kept) if divided and kept is not network else run
-    optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, dict(groups or {}))
+    scales = dict(groups or {})
+    optimizers = Optimizers(network, plan.optimizer, plan.learning_rate, plan.weight_decay, scales, plan.momentum)
     optimizers.load(tensors["optimizer"])
     now = kept.state_dict()
     best = {name: laid_out(now[name], tensor) for name, tensor in tensors["best"].items()}
@@ -388,6 +389,10 @@ def _fit(
         trained_parameters=sum(weight.numel() for weight in weights if weight.requires_grad),
         stopped=stopped,
         more=more,
-        settings={name: value for name, value in asdict(plan).items() if name not in ("seed", "steps_per_epoch")}
+        settings={
+            name: value
+            for name, value in asdict(plan).items()
+            if name not in ("seed", "steps_per_epoch") and value is not None
+        }
         | ({"processes": ranks.count()} if ranks.count() > 1 else {}),
     )

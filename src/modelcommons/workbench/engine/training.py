@@ -33,6 +33,9 @@ class Training(BaseModel):
     batch_size: Annotated[int, Field(ge=1)] | Auto = Field("auto", description="Rows per step; `auto` from memory.")
     learning_rate: Positive | Auto = Field("auto", description="Peak learning rate.")
     optimizer: Literal["auto", "adamw", "sgd", "muon"] = Field("auto", description="`auto`: the task's choice.")
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Of `sgd` (0.9 where nothing is said) and `muon` (0.95); less suits few steps."
+    )
     weight_decay: Annotated[float, Field(ge=0)] | Auto = Field("auto", description="Decoupled weight decay.")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Share of the steps that warm up.")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="Decay after the warm-up.")
