@@ -15,12 +15,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
 POWERCAP = Path("/sys/class/powercap")
 READ = (0.95, 1.0, 1.05)  # joules that a counted joule is: low, middle, high
+MILLI = (0.95e-3, 1e-3, 1.05e-3)  # the same of a millijoule
 CORE = (1.87, math.sqrt(1.87 * 12.0), 12.0)  # watts
 EVERY_SECONDS = 30.0  # between readings: under load, a counter of RAPL begins anew after some minutes
 JOULES = 3600.0  # of a watt-hour
@@ -128,7 +130,7 @@ def _rapl(powercap: Path) -> Iterator[Counter]:
             if name.startswith("package") or name == "dram":
                 _microjoules(zone / "energy_uj")
                 end = _microjoules(zone / "max_energy_range_uj")
-                found.append(Counter(lambda zone=zone: _microjoules(zone / "energy_uj"), READ, end))  # type: ignore[misc]
+                found.append(Counter(partial(_microjoules, zone / "energy_uj"), READ, end))
         except (OSError, ValueError):  # mostly root's only (CVE-2020-8694)
             return
     yield from found
@@ -166,4 +168,4 @@ def _nvml() -> Iterator[Counter]:
     except pynvml.NVMLError:
         return
     for gpu in gpus:
-        yield Counter(lambda gpu=gpu: pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000, READ)
+        yield Counter(partial(pynvml.nvmlDeviceGetTotalEnergyConsumption, gpu), MILLI)
