@@ -17,7 +17,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from multiprocessing.connection import wait
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from modelcommons import errors
 from modelcommons.errors import CommonsError, MissingPackage, Stopped, UsageError
@@ -64,10 +64,10 @@ def _here(module: str, orders: Sequence[str]) -> Generator[str]:
     """What each piece said, as they end."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     started = [_started(module, order, processors // len(orders)) for order in orders]
-    pieces = {piece.stdout: piece for piece in started}
+    pieces: dict[Any, subprocess.Popen[str]] = {piece.stdout: piece for piece in started}
     try:
         while pieces:
-            for ended in cast(list[IO[str]], wait(list(pieces))):
+            for ended in wait(list(pieces)):
                 yield _said(pieces.pop(ended))
     except KeyboardInterrupt:
         raise Stopped(STOPPED) from None

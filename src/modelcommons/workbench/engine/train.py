@@ -221,8 +221,8 @@ def _step(
             case _:
                 value = found * (many / rows)
         value = value if many else value * 0
-        scale = ranks.count() if divided else 1  # divided, gradients come as a mean of the processes
-        (value * scale).backward()  # type: ignore[no-untyped-call]
+        pulled = value * ranks.count() if divided else value  # divided, gradients come as a mean of the processes
+        pulled.backward()  # type: ignore[no-untyped-call]
         total += float(value.detach())
     told = [total, over, open_means]
     total, over, open_means = ranks.total(told) if divided else ranks.add_up(network, told)
