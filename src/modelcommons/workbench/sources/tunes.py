@@ -21,14 +21,15 @@ LOUD = 0.5
 
 
 def tunes() -> Iterator[tuple[str, bytes]]:
-    """One to three bars of two to four notes each, and a table of what is played by whom."""
-    chance = random.Random(1770)
+    """One to three bars of two to four notes each, no two alike, and a table of what is played by whom."""
+    chance, texts = random.Random(1770), list[str]()
+    while len(texts) < TUNES:
+        bars = ("".join(chance.choices(list(NOTES), k=chance.randint(2, 4))) for _ in range(chance.randint(1, 3)))
+        if (text := " ".join(bars)) not in texts:
+            texts.append(text)
     lines = ["audio,text,speaker"]
-    for number in range(TUNES):
+    for number, text in enumerate(texts):
         instrument = list(INSTRUMENTS)[number % len(INSTRUMENTS)]
-        text = " ".join(
-            "".join(chance.choices(list(NOTES), k=chance.randint(2, 4))) for _ in range(chance.randint(1, 3))
-        )
         lines.append(f"wav/{number:03}.wav,{text},{instrument}")
         yield f"wav/{number:03}.wav", wav(played(text, instrument))
     yield "tunes.csv", ("\n".join(lines) + "\n").encode()
