@@ -37,7 +37,7 @@ data:
   license: cc0-1.0
   options: {{size: {SIDE}, augment: none}}
   split: {{validation: 0.01, test: 0.01}}
-tune: {{epochs: 0.02, batch_size: 32}}
+tune: {{epochs: 0.01, batch_size: 16}}
 explain: {{examples: 0}}
 """
 
