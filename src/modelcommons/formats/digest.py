@@ -20,9 +20,7 @@ def sha256(data: bytes) -> str:
 def file_sha256(path: Path) -> str:
     """Digest of a file's bytes, in constant memory."""
     digest = hashlib.sha256()
-    with open(
-        path, "rb", buffering=0
-    ) as file:  # a folder of small files takes two thirds of hashlib.file_digest's time
+    with open(path, "rb", buffering=0) as file:  # hashlib.file_digest makes a large buffer for each small file
         while some := file.read(PIECE):
             digest.update(some)
     return digest.hexdigest()

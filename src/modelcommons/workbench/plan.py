@@ -247,8 +247,10 @@ class _Stages:
         disturbed = len(to_disturb(task, recipe, num_few))
         if disturbed:
             asked = self.recipe.evaluate.model_copy(update={"disturb": recipe.evaluate.disturb})
-            _, with_them = self._timed(lambda: self._evaluate(few, self.recipe.model_copy(update={"evaluate": asked})))
-            self.evaluate += max(0.0, with_them - again) * len(to_disturb(task, recipe, num_rows)) / disturbed
+            with_them = self.recipe.model_copy(update={"evaluate": asked})
+            cold, warm = (self._timed(lambda: self._evaluate(few, with_them))[1] for _ in range(2))
+            each = max(0.0, warm - again) / disturbed
+            self.evaluate += max(0.0, cold - warm) + each * len(to_disturb(task, recipe, num_rows))
         explained, self.explain = self._explain(few, scored, recipe.explain.examples)
         shrunk, self.shrink = self._timed(
             lambda: shrink(task, self.tuned, got, few, scored, self.recipe, folder, Silent())

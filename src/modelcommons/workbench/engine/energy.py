@@ -22,7 +22,7 @@ from types import TracebackType
 
 POWERCAP = Path("/sys/class/powercap")
 READ = (0.95, 1.0, 1.05)  # joules that a counted joule is: low, middle, high
-MILLI = (0.95e-3, 1e-3, 1.05e-3)  # the same of a millijoule
+MILLI = (0.95e-3, 1e-3, 1.05e-3)  # and a counted millijoule
 CORE = (1.87, math.sqrt(1.87 * 12.0), 12.0)  # watts
 EVERY_SECONDS = 30.0  # between readings: under load, a counter of RAPL begins anew after some minutes
 JOULES = 3600.0  # of a watt-hour
@@ -128,16 +128,16 @@ def _rapl(powercap: Path) -> Iterator[Counter]:
         try:
             name = (zone / "name").read_text().strip()
             if name.startswith("package") or name == "dram":
-                _microjoules(zone / "energy_uj")
-                end = _microjoules(zone / "max_energy_range_uj")
-                found.append(Counter(partial(_microjoules, zone / "energy_uj"), READ, end))
+                counter = Counter(partial(_joules, zone / "energy_uj"), READ, _joules(zone / "max_energy_range_uj"))
+                counter.read()
+                found.append(counter)
         except (OSError, ValueError):  # mostly root's only (CVE-2020-8694)
             return
     yield from found
 
 
-def _microjoules(path: Path) -> float:
-    """In joules."""
+def _joules(path: Path) -> float:
+    """Of a file of microjoules."""
     return int(path.read_text()) / 1e6
 
 
@@ -151,7 +151,7 @@ def _on_gpu() -> bool:
 
 
 def _nvml() -> Iterator[Counter]:
-    """A counter of each GPU that torch sees, in joules; none where one has none (before Volta, parts by MIG)."""
+    """A counter of each GPU that torch sees, in millijoules; none where one has none (before Volta, parts by MIG)."""
     if not _on_gpu() or find_spec("pynvml") is None:
         return
     import pynvml
@@ -159,13 +159,11 @@ def _nvml() -> Iterator[Counter]:
 
     try:
         pynvml.nvmlInit()
-        gpus = [
-            pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(at).uuid}")
-            for at in range(torch.cuda.device_count())
-        ]
-        for gpu in gpus:
-            pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu)
+        uuids = [torch.cuda.get_device_properties(at).uuid for at in range(torch.cuda.device_count())]
+        gpus = [pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}") for uuid in uuids]
+        found = [Counter(partial(pynvml.nvmlDeviceGetTotalEnergyConsumption, gpu), MILLI) for gpu in gpus]
+        for counter in found:
+            counter.read()
     except pynvml.NVMLError:
         return
-    for gpu in gpus:
-        yield Counter(partial(pynvml.nvmlDeviceGetTotalEnergyConsumption, gpu), MILLI)
+    yield from found
