@@ -42,7 +42,7 @@ from modelcommons.workbench.stages.get import get_source
 from modelcommons.workbench.task import Row
 
 WARM = 2  # steps of a turn that are not counted
-SCORINGS = 4  # of one training
+SCORINGS = 8  # of one training, as the loop of the workbench has them
 OPTIONS = Options(whole_words=False)  # Trainer's collator draws tokens
 
 
