@@ -4,7 +4,8 @@ python benchmarks/fine_tuning.py
 python benchmarks/fine_tuning.py --accuracy --epochs 2
 
 Rows per second: everybody trains on the same rows in turns, so that what else the machine does meets all alike; a first
-turn of one step is not counted. Trainer's defaults are those of transformers' own run_classification.py: fp32, every
+turn of one step is not counted. The start of each training is in it, which few steps make weigh more: a long training
+is what --accuracy times. Trainer's defaults are those of transformers' own run_classification.py: fp32, every
 text padded to 128 tokens. Batch size and epochs are ours for all. --accuracy scores what comes of it on the test rows,
 with the quickest flags and our learning rate: padding changes no loss, and the defaults would take hours.
 """
@@ -64,6 +65,7 @@ def main() -> None:
     wanted.add_argument("--batch-size", type=int, default=32)
     wanted.add_argument("--steps", type=int, default=6, help="of a turn")
     wanted.add_argument("--rounds", type=int, default=3)
+    wanted.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     wanted.add_argument("--accuracy", action="store_true")
     wanted.add_argument("--epochs", type=int, default=2, help="of --accuracy")
     wanted.add_argument("--rows", type=int, help="of --accuracy: trained on, drawn by chance; all when not given")
@@ -77,7 +79,7 @@ def main() -> None:
         if given.accuracy:
             compare_accuracy(setting, given.rows or len(setting.parts.train), given.epochs, given.seed)
         else:
-            compare_speed(setting, given.steps, given.rounds)
+            compare_speed(setting, given.peers, given.steps, given.rounds)
         print(flush=True)
 
 
@@ -163,7 +165,7 @@ def peer(
     return clock.ended - clock.begun
 
 
-def compare_speed(setting: Setting, steps: int, rounds: int) -> None:
+def compare_speed(setting: Setting, peers: Sequence[str], steps: int, rounds: int) -> None:
     """Everybody trains on the same `steps` batches of rows, in turns."""
     num_rows = steps * setting.batch_size
     rows = setting.parts.train.take(np.random.default_rng(0).permutation(len(setting.parts.train))[:num_rows])
@@ -176,7 +178,7 @@ def compare_speed(setting: Setting, steps: int, rounds: int) -> None:
     def peer_turn(flags: dict[str, Any]) -> Callable[[Path, int], float]:
         return lambda folder, steps: num_rows / peer(setting, rows, folder, flags, epochs, steps)
 
-    turns = {"ours": our_turn} | {name: peer_turn(flags) for name, flags in PEERS.items()}
+    turns = {"ours": our_turn} | {name: peer_turn(PEERS[name]) for name in peers}
     rates: dict[str, list[float]] = {name: [] for name in turns}
     for counted in range(-1, rounds):
         for name, turn in turns.items():

@@ -1,12 +1,12 @@
-"""Answers of a fine-tuned MiniLM and a small convolutional net, as shrunk here, beside what others would run instead.
+"""Answers of a fine-tuned and shrunk MiniLM beside what others would run instead.
 
 python benchmarks/inference.py
 python benchmarks/inference.py --accuracy
 
-The models are those that text_classification.py and fashion_mnist.py leave; their exports are made anew. Latency of one
-input at a time and rows per second of 32 at once, on real test rows, everybody in turns, a first turn not counted; then
-the seconds from the start of a process to its first answer. --accuracy answers all test rows with the model and its
-exports instead.
+The model is the one that `python benchmarks/text_classification.py --sets banking77` leaves; its exports are made anew.
+Latency of one text at a time and rows per second of 32 at once, on real test rows, everybody in turns, a first turn not
+counted; then the seconds from the start of a process to its first answer. --accuracy answers all test rows with the
+model and its exports instead.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from measure import heading
 import modelcommons as mc
 from modelcommons.workbench import sources
 from modelcommons.workbench.engine.adapters import quiet
-from modelcommons.workbench.engine.quantize import dynamic_int8, static_int8
+from modelcommons.workbench.engine.quantize import dynamic_int8
 from modelcommons.workbench.engine.statistics import paired
 from modelcommons.workbench.serve import Served
 from modelcommons.workbench.stages.shrink import PATHS
 from modelcommons.workbench.task import Line, Parts, Split
 
+SETS = ("banking77",)
 Answer = Callable[[list[Any]], Any]
 
 SINGLE, MANY, BATCHES = 24, 32, 3  # of a turn: inputs asked one by one, inputs asked at once, how often
@@ -58,31 +59,35 @@ STARTS = {
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
+    wanted.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     wanted.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
-    wanted.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     wanted.add_argument("--rounds", type=int, default=7)
     wanted.add_argument("--starts", type=int, default=3)
     wanted.add_argument("--accuracy", action="store_true")
     given = wanted.parse_args()
     heading()
     for name in given.sets:
-        run, contenders = SETS[name]
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary, "model")
-            shutil.copytree(given.runs / run / "model", folder)
-            served = mc.load(folder)
-            parts = parts_of(served, given.data / name)
-            shrink(served, parts)
-            sizes = {"model": "model.safetensors", "onnx": ONNX, "int8": INT8}
-            told = [f"{kind} {(folder / path).stat().st_size / 1e6:.3g} MB" for kind, path in sizes.items()]
-            print(f"{name}: {' · '.join(told)}", flush=True)
-            if given.accuracy:
-                compare_answers(served, parts)
-                continue
-            rows = np.random.default_rng(0).permutation(len(parts.test))[: SINGLE + MANY * BATCHES]
-            compare_speed(contenders(folder), [parts.test[row].x for row in rows.tolist()], given.rounds)
-            if served.task.field == "text":
-                compare_starts(folder, parts.test[0].x, given.starts)
+            shutil.copytree(given.runs / f"{name}-seed-0/model", folder)
+            compare(name, given.data / name, folder, given)
+
+
+def compare(name: str, source: Path, folder: Path, given: argparse.Namespace) -> None:
+    """Args: folder: the model's, in which new exports are made."""
+    served = mc.load(folder)
+    parts = parts_of(served, source)
+    served.task.export(folder, folder / ONNX)  # type: ignore[attr-defined]
+    dynamic_int8(folder / ONNX, folder / INT8)
+    sizes = {"model": "model.safetensors", "onnx": ONNX, "int8": INT8}
+    told = [f"{kind} {(folder / path).stat().st_size / 1e6:.3g} MB" for kind, path in sizes.items()]
+    print(f"{name}: {' · '.join(told)}", flush=True)
+    if given.accuracy:
+        compare_answers(served, parts)
+        return
+    rows = np.random.default_rng(0).permutation(len(parts.test))[: SINGLE + MANY * BATCHES]
+    compare_speed(contenders_of(folder), [parts.test[row].x for row in rows.tolist()], given.rounds)
+    compare_starts(folder, parts.test[0].x, given.starts)
 
 
 def parts_of(served: Served, source: Path) -> Parts:
@@ -90,17 +95,7 @@ def parts_of(served: Served, source: Path) -> Parts:
     return served.task.split(served.task.rows(sources.find(str(source)), {}, served.options), Split(), served.options)
 
 
-def shrink(served: Served, parts: Parts) -> None:
-    """Makes both exports, as the stage does."""
-    task, folder = served.task, served.folder
-    task.export(folder, folder / ONNX)  # type: ignore[attr-defined]
-    if task.quantization == "static":  # type: ignore[attr-defined]
-        static_int8(folder / ONNX, folder / INT8, task.calibration(folder, parts.train))  # type: ignore[attr-defined]
-    else:
-        dynamic_int8(folder / ONNX, folder / INT8)
-
-
-def text_contenders(folder: Path) -> dict[str, Answer]:
+def contenders_of(folder: Path) -> dict[str, Answer]:
     """Everybody by name; each takes a list of texts and answers with labels."""
     import onnxruntime
     import torch
@@ -133,43 +128,6 @@ def text_contenders(folder: Path) -> dict[str, Answer]:
     }
 
 
-def picture_contenders(folder: Path) -> dict[str, Answer]:
-    """The same for pictures: uint8 arrays (height, width, channels)."""
-    import onnxruntime
-    import torch
-
-    from modelcommons.workbench.fields.image.classifier import load
-
-    model = load(folder)
-    network: Any = model.network
-
-    def eager(pictures: list[np.ndarray]) -> Any:
-        with torch.inference_mode():
-            return network(torch.from_numpy(model.inputs(np.stack(pictures)))).argmax(1)
-
-    def plain(variant: str) -> Answer:
-        session = onnxruntime.InferenceSession(str(folder / variant))
-
-        def answer(pictures: list[np.ndarray]) -> Any:
-            return session.run(None, {"pixel_values": model.inputs(np.stack(pictures))})[0].argmax(1)
-
-        return answer
-
-    return {
-        EAGER: eager,
-        "onnxruntime, fp32": plain(ONNX),
-        "onnxruntime, int8": plain(INT8),
-        **ours(folder),
-    }
-
-
-# data -> the run of its recipe, and who answers
-SETS = {
-    "banking77": ("banking77-seed-0", text_contenders),
-    "fashion_mnist": ("fashion-mnist-seed-0", picture_contenders),
-}
-
-
 def ours(folder: Path) -> dict[str, Answer]:
     return {
         "ours, torch": mc.load(folder).predict,
@@ -198,7 +156,8 @@ def compare_speed(contenders: dict[str, Answer], inputs: Sequence[Any], rounds: 
             f"    {name}: one at a time {np.median(flat):.2f} ms, p95 {np.quantile(flat, 0.95):.2f} ms, {quicker} · "
             f"{MANY} at once {statistics.median(rates[name]):,.0f} rows/s, {ratios(rates[name], rates[EAGER])}"
         )
-    print(f"    n = {rounds} turns of {SINGLE} single inputs and {len(many)} times {MANY}; times as fast as {EAGER}\n")
+    told = f"{rounds} turns of {SINGLE} single inputs and {len(many)} times {MANY}"
+    print(f"    n = {told}; times as fast as {EAGER}\n", flush=True)
 
 
 def seconds(answer: Answer, inputs: list[Any]) -> float:
