@@ -30,7 +30,7 @@ from modelcommons.workbench.engine.train import train
 from modelcommons.workbench.engine.training import Defaults, Training
 from modelcommons.workbench.fields.text.pretraining.architectures import BertOptions
 from modelcommons.workbench.fields.text.pretraining.documents import Options
-from modelcommons.workbench.fields.text.pretraining.fitting import cost, loss, sample
+from modelcommons.workbench.fields.text.pretraining.fitting import cost, counts, loss, sample
 from modelcommons.workbench.fields.text.pretraining.model import FillMask, TorchNetwork
 from modelcommons.workbench.fields.text.pretraining.network import new_network
 from modelcommons.workbench.fields.text.pretraining.packing import Stretches
@@ -189,8 +189,8 @@ def ours(setting: Setting, optimizer: str, rate: float = 1e-3, scored: bool = Fa
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         train(
-            network, num_rows=len(setting.stretches), batch=batch, loss=loss, score=score, metric="nats",
-            direction="lower", limit=0.0, training=Training.model_validate(values),
+            network, num_rows=len(setting.stretches), batch=batch, loss=loss, counts=counts(True), score=score,
+            metric="nats", direction="lower", limit=0.0, training=Training.model_validate(values),
             defaults=Defaults(1, setting.batch_size, rate), seed=0, checkpoints=Path(folder), progress=mc.Silent(),
         )  # fmt: skip
     return clock
