@@ -65,7 +65,8 @@ def main() -> None:
         print(
             f"\n{count:,} pictures, {given.gigabytes:g} GB, decoded {size:.1f} GB; limit {given.limit:g} GB: "
             f"{(time.monotonic() - begun) / 60:.1f} min, {told['steps']:,} steps, accuracy {told['accuracy']:.3f}\n"
-            f"most memory of its own {told['own_mib']:,} MiB, with pages of mapped files {told['all_mib']:,} MiB"
+            f"most memory of its own {told['own_mib']:,} MiB, asked for {told['limited_mib']:,} (what is "
+            f"limited), with pages of mapped files {told['all_mib']:,}"
         )
 
 
@@ -91,12 +92,12 @@ def run_limited(folder: Path, gigabytes: float) -> None:
     from modelcommons.workbench.recipe import load
     from modelcommons.workbench.run import run
 
-    most: dict[str, int] = {"RssAnon": 0, "VmRSS": 0}
+    most: dict[str, int] = {"RssAnon": 0, "VmRSS": 0, "VmData": 0}
     threading.Thread(target=_watch, args=(most,), daemon=True).start()
     done = run(load(Path("recipe.yaml"), ()), folder / "run", Lines())
     told: dict[str, Any] = {
         "steps": done.tuned.trained[0].fit.steps, "accuracy": done.scored.main.scores[0].value,
-        "own_mib": most["RssAnon"] // 1024, "all_mib": most["VmRSS"] // 1024,
+        "own_mib": most["RssAnon"] // 1024, "all_mib": most["VmRSS"] // 1024, "limited_mib": most["VmData"] // 1024,
     }  # fmt: skip
     print(json.dumps(told))
 
