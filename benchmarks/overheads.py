@@ -132,7 +132,10 @@ def in_tune(recipe: Recipe, folder: Path, rounds: int, steps: int, training: flo
     task, home = resolve(recipe), RunFolder(folder / "run")  # where slow findings about the rows are kept
     parts = prepare(task, get(task, recipe, Clock()).source, recipe, home, Clock()).parts
     plain = plain_loop(parts, recipe, steps)
-    with_checkpoints, ours, theirs, scorings = [], [], [], []
+    ours: list[float] = []
+    theirs: list[float] = []
+    with_checkpoints: list[float] = []
+    scorings: list[float] = []
     for at in range(rounds):  # in turn, so that a busy machine is unfair to neither
         for every, taken in ((3600.0, ours), (0.0, with_checkpoints)):
             place = home.stage(f"{at}-{every:g}")
