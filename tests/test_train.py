@@ -270,7 +270,7 @@ def ticking(clock: Clock, step_seconds: Callable[[int], float], scoring_seconds:
 def test_a_budget_is_used_up_and_the_decay_ends_in_it_however_busy_the_machine(
     problem: Problem, clock: Clock, rates: list[float], slow: Callable[[int], bool], steps: int
 ) -> None:
-    """A slow step takes two seconds, another one, a scoring three. Judged once, 86 steps would fit the first way."""
+    """A slow step takes two seconds, another one, a scoring three."""
     problem = replace(problem, **ticking(clock, lambda number: 2.0 if slow(number) else 1.0, 3.0))
     fit = problem.train(problem.network(), batch_size=2, epochs=1000, seconds=200.0, schedule="linear")
     assert (fit.stopped, fit.steps) == ("budget", steps) and 195 < fit.seconds <= 200
