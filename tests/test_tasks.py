@@ -157,7 +157,7 @@ def test_the_model_digest_covers_what_is_loaded(world: World) -> None:
 def test_same_recipe_same_model_bit_for_bit(world: World) -> None:
     folder = RunFolder(world.folder / "again")
     got = get(world.task, world.recipe, mc.Silent())
-    tuned = tune(world.task, got, world.parts, world.recipe, folder, mc.Silent())
+    tuned = tune(world.task, got, world.parts, world.recipe, folder, mc.Silent(), {})
     again = folder.path / tuned.trained[tuned.chosen].folder
     assert folder_sha256(again, world.task.files(again)) == world.run.scored.main.model_sha256
 
