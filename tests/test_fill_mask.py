@@ -201,7 +201,7 @@ def test_what_is_learned_from_laid_pairs_is_what_the_librarys_own_forward_pass_t
     found = []
     for batch in (laid(pairs), collated(pairs, 0)):
         network.zero_grad()
-        loss(network, batch).backward()
+        sum(loss(network, batch)).backward()
         found.append({name: weight.grad.clone() for name, weight in network.named_parameters()})
     network.zero_grad()
     for name, gradient in found[1].items():
