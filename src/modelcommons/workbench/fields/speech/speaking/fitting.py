@@ -15,9 +15,11 @@ from modelcommons.formats.model_folder import WEIGHTS, read_config, write_config
 from modelcommons.workbench.engine.training import Fit, Point
 from modelcommons.workbench.fields.speech.features import Features, evenly, log_mel, measure
 from modelcommons.workbench.fields.speech.options import SynthesisOptions
+from modelcommons.workbench.fields.speech.sound import Sound, as_int16
+from modelcommons.workbench.fields.speech.speaking import vocoder
 from modelcommons.workbench.fields.speech.speaking.alignment import prior
 from modelcommons.workbench.fields.speech.speaking.architectures import VOICES, defaults
-from modelcommons.workbench.fields.speech.speaking.cepstra import distortion, of_bands
+from modelcommons.workbench.fields.speech.speaking.cepstra import cepstra, distortion
 from modelcommons.workbench.fields.speech.speaking.metrics import described, losses
 from modelcommons.workbench.fields.speech.speaking.model import Voice
 from modelcommons.workbench.fields.speech.speaking.open_models import load_open
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 
 TASK_NAME = "text-to-speech"
 AVERAGE = 0.998  # of the weights over steps; what is kept is the average
-SCORED = 48  # validation texts at most, evenly: time warping takes its time
+SCORED = 16  # validation texts at most, evenly: their waves and time warping take their time
+ITERATIONS = 8  # of Griffin-Lim, for them
 
 
 class Batches:
@@ -170,14 +173,16 @@ def _train(network: Acoustic, parts: list[Batches], job: Job) -> Fit:
 
 
 def far(network: nn.Module, rows: Batches) -> float:
-    """Mean mel-cepstral distortion of the frames, before any wave is made of them."""
+    """Mean mel-cepstral distortion of what is heard; frames alone do not tell what is too loud for a wave."""
     import torch
 
     machine, found = next(network.parameters()).device, []
+    logmel, rate_hz = rows.features.logmel, rows.rows.rate_hz
     for at in range(0, len(rows.labels), -(-len(rows.labels) // SCORED)):
         labels = torch.from_numpy(rows.labels[at])[None].to(machine)
         made, _ = network(labels, torch.from_numpy(rows.speakers[at : at + 1]).to(machine))
         bands = made[0].cpu().numpy() * rows.features.std + rows.features.mean
-        recorded = rows.heard(at) * rows.features.std + rows.features.mean
-        found.append(distortion(of_bands(recorded), of_bands(bands)))
+        heard = Sound(as_int16(vocoder.wave(logmel, bands, ITERATIONS)), logmel.rate_hz)
+        recorded = rows.rows.clips.sound(at)
+        found.append(distortion(*(cepstra(sound.at(rate_hz), rate_hz) for sound in (recorded, heard))))
     return float(np.mean(found))
