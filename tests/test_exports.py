@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -61,3 +64,11 @@ def test_a_model_without_export_leaves_the_run_whole(tmp_path: Path) -> None:
     made = stage.shrink(task, tuned, none, none, none, cast(Any, recipe), folder, cast(Any, progress))
     assert not made.exports and made.skipped == "this one has no export"
     assert said == ["left out: this one has no export"]
+
+
+def test_nobody_is_told_and_no_machine_gets_an_id(tmp_path: Path) -> None:
+    """onnxruntime tells its makers unless it is told not to, before it is imported."""
+    program = "import modelcommons, onnxruntime; onnxruntime.get_available_providers()"
+    unsaid = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name and "XDG" not in name}
+    done = subprocess.run([sys.executable, "-c", program], env=unsaid | {"HOME": str(tmp_path)}, capture_output=True)
+    assert done.returncode == 0 and not list(tmp_path.rglob("*"))

@@ -13,6 +13,7 @@ Every name is loaded when it is first used: `import modelcommons` loads no torch
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from modelcommons.workbench.verify import verify
 
 __version__ = "0.1.0"
+
+# libraries that would tell their makers; onnxruntime makes an id of the machine as soon as it is imported
+for _name in ("HF_HUB_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_name, "1")
 
 __all__ = ["Progress", "Recipe", "Run", "Silent", "diff", "errors", "load", "plan", "run", "verify"]
 

@@ -15,7 +15,6 @@ from modelcommons.errors import CommonsError, MissingPackage, Stopped, UsageErro
 # libraries that talk on their own; what they say is of no use to a person who waits for a run
 QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
