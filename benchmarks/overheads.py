@@ -29,7 +29,7 @@ from modelcommons.formats.digest import folder_sha256, sha256
 from modelcommons.formats.preprocess import measured, spaced
 from modelcommons.workbench.engine.augment import augment
 from modelcommons.workbench.engine.device import precision
-from modelcommons.workbench.engine.train import SCORINGS
+from modelcommons.workbench.engine.pace import SCORINGS
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES, defaults
 from modelcommons.workbench.fields.image.models import build
 from modelcommons.workbench.folder import RunFolder

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
+from spent import now, peak
 
 Forecast = Callable[[np.ndarray], np.ndarray]  # (windows, 2) -> (windows, horizon)
 
@@ -80,16 +80,6 @@ def darts(name: str, series: list[np.ndarray], ends: list[int], options: dict[st
         return found
 
     return forecast
-
-
-def now() -> np.ndarray:
-    """Seconds by the clock and of the processor."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
-def peak() -> int:
-    """MiB; `ru_maxrss` would count what the parent had."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
 
 
 if __name__ == "__main__":

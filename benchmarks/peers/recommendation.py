@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from spent import now, peak
 from threadpoolctl import threadpool_limits
 
 LISTED, AT_ONCE = 10, 1000
@@ -79,16 +79,6 @@ def ease(seen: csr_matrix, threads: int, options: dict[str, Any]) -> Lists:
         return kept[np.take_along_axis(best, order, axis=1)]
 
     return lists
-
-
-def now() -> np.ndarray:
-    """Seconds by the clock and of the processor."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
-def peak() -> int:
-    """MiB; `ru_maxrss` would count what the parent had."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
 
 
 if __name__ == "__main__":

@@ -293,7 +293,7 @@ class _Stages:
 
 
 def _planned(read: float, tried: _Tried, stages: _Stages, got: Got, data: Prepared, recipe: Recipe) -> Plan:
-    from modelcommons.workbench.engine.train import SCORINGS
+    from modelcommons.workbench.engine.pace import SCORINGS
 
     fit, seeds, parts = tried.fit, len(recipe.tune.seeds), data.parts
     steps, epochs = int(fit.settings.get("total", fit.steps)), float(fit.settings.get("epochs", fit.epochs))

@@ -22,7 +22,6 @@ from modelcommons.workbench.engine import checkpoint, curve, ranks
 from modelcommons.workbench.engine.batches import epoch_batches
 from modelcommons.workbench.engine.device import device, to_device
 from modelcommons.workbench.engine.optimizers import Optimizers
-from modelcommons.workbench.engine.pace import SCORINGS as SCORINGS
 from modelcommons.workbench.engine.pace import Pace, State
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.engine.schedule import Plan, factor, planned
