@@ -1,6 +1,7 @@
 """CIFAR-10 (JPEG copy) from recipe to signed model, once per seed, beside ten epochs of a tutorial's network in Keras.
 
-python benchmarks/cifar10.py --seeds 0 1 2 3 4 --peer
+python benchmarks/cifar10.py --peer
+python benchmarks/cifar10.py --recipes cifar10-seconds --seeds 0 1 2 3 4
 """
 
 from __future__ import annotations
@@ -11,33 +12,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import heading, mean, measured, published, report
+from measure import RECIPES, heading, mean, measured, published, report
 from measure.peers import peer
 
 from modelcommons.workbench import fields
-from modelcommons.workbench.recipe import Recipe
+from modelcommons.workbench.recipe import Recipe, load
 from modelcommons.workbench.stages.get import get_source
 
 
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
     wanted.add_argument("--data", default="../shared/data/cifar10")
+    wanted.add_argument("--recipes", nargs="+", default=["cifar10"])
     wanted.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     wanted.add_argument("--peer", action="store_true", help="also train the tutorial's network, in Keras")
     wanted.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     given = wanted.parse_args()
     heading()
-    runs = []
-    for seed in given.seeds:
-        folder = given.out / f"cifar10-seed-{seed}"
-        runs.append(measured("cifar10", folder, f"data.source={given.data}", f"tune.seeds=[{seed}]"))
-        report(seed, runs[-1])
-    seconds = [one.run.tuned.trained[0].fit.seconds for one in runs]
-    print(
-        f"recipe cifar10, JPEG copy, one view of each test picture: {mean([one.value for one in runs], 'accuracy')} · "
-        f"training {min(seconds):.0f} to {max(seconds):.0f} s · all stages at most "
-        f"{max(one.minutes for one in runs):.1f} min\n"
-    )
+    for recipe in given.recipes:
+        runs = []
+        for seed in given.seeds:
+            folder = given.out / f"{recipe}-seed-{seed}"
+            runs.append(measured(recipe, folder, f"data.source={given.data}", f"tune.seeds=[{seed}]"))
+            report(seed, runs[-1])
+        seconds = [one.run.tuned.trained[0].fit.seconds for one in runs]
+        views = load(RECIPES / f"{recipe}.yaml").model.options.get("mirrored", False)
+        print(
+            f"recipe {recipe}, JPEG copy, {'mean over a picture and its mirror image' if views else 'one view'}: "
+            f"{mean([one.value for one in runs], 'accuracy')} · training {min(seconds):.0f} to {max(seconds):.0f} s · "
+            f"all stages at most {max(one.minutes for one in runs):.1f} min\n"
+        )
     if given.peer:
         told = tutorial(given.data, given.seeds[0])
         print(

@@ -66,8 +66,15 @@ def test_convolutions_begin_as_identities_and_keep_their_length_while_training()
     assert layer.weight.norm().item() == pytest.approx(6**0.5, rel=1e-5)
 
 
+def test_mirrored_it_answers_a_picture_and_its_mirror_image_alike() -> None:
+    pictures, made = smooth(3, 12), network(mirrored=True).eval()
+    torch.testing.assert_close(made(pictures), made(pictures.flip(3)))
+    plain = network().eval()
+    torch.testing.assert_close(made(pictures), (plain(pictures) + plain(pictures.flip(3))) / 2)
+
+
 def test_pictures_of_any_size_are_taken_and_the_export_gives_the_same(tmp_path: Path) -> None:
-    made = network().eval()
+    made = network(mirrored=True).eval()
     for side in (4, 7, 12, 33):
         assert made(smooth(2, side)).shape == (2, 4)
     pictures = smooth(3, 12)

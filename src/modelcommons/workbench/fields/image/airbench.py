@@ -22,9 +22,18 @@ class Airbench(nn.Module):
     """
 
     def __init__(
-        self, channels: int, num_labels: int, widths: Sequence[int], depth: int, patch: int, stride: int
+        self,
+        channels: int,
+        num_labels: int,
+        widths: Sequence[int],
+        depth: int,
+        patch: int,
+        stride: int,
+        mirrored: bool,
     ) -> None:
+        """mirrored: it answers with the mean over a picture and its mirror image."""
         super().__init__()
+        self.mirrored = mirrored
         self.whitening = nn.Conv2d(channels, 2 * channels * patch**2, patch, stride, bias=False).requires_grad_(False)
         self.stages = nn.Sequential(*[
             nn.Sequential(*[_layer(outside if at else inside, outside, pool=not at) for at in range(depth)])
@@ -33,8 +42,14 @@ class Airbench(nn.Module):
         self.head = nn.Linear(widths[-1], num_labels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits = self._logits(x_BCHW)
+        if self.mirrored and not self.training:
+            logits = (logits + self._logits(x_BCHW.flip(3))) / 2
+        return logits  # (B, labels)
+
+    def _logits(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.stages(self.whitening(x_BCHW).relu())
-        logits: Tensor = self.head(x_BCHW.amax((2, 3)))  # (B, labels)
+        logits: Tensor = self.head(x_BCHW.amax((2, 3)))
         return logits
 
     @torch.no_grad()
@@ -71,4 +86,6 @@ class Convolution(nn.Conv2d):
 def _layer(inside: int, outside: int, pool: bool) -> nn.Sequential:
     """Convolution, halving where asked, batch normalisation, ReLU."""
     halving = [nn.MaxPool2d(2, ceil_mode=True)] if pool else []
-    return nn.Sequential(Convolution(inside, outside), *halving, nn.BatchNorm2d(outside), nn.ReLU())
+    normalised = nn.BatchNorm2d(outside)
+    normalised.weight.requires_grad_(False)  # only shifts are learned
+    return nn.Sequential(Convolution(inside, outside), *halving, normalised, nn.ReLU())

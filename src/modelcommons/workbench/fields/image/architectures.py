@@ -43,6 +43,9 @@ class AirbenchOptions(BaseModel):
     depth: int = Field(2, ge=1, le=8, description="Convolutions in each stage.")
     patch: int = Field(2, ge=1, le=8, description="Pixels a side of what the first layer sees at a time.")
     stride: int = Field(1, ge=1, le=8, description="Pixels from one patch to the next; 2 makes a step far cheaper.")
+    mirrored: bool = Field(
+        False, description="Answers with the mean over a picture and its mirror image: better, at twice the work."
+    )
 
 
 class LinearOptions(BaseModel):

@@ -71,7 +71,14 @@ def build(options: BaseModel, shape: Shape, num_labels: int) -> nn.Module:
         case ResNetOptions():
             return ResNet(dimensions, num_labels, options.width, options.blocks)
         case AirbenchOptions():
-            patch = min(options.patch, *dimensions[:2])
-            return Airbench(shape.channels, num_labels, options.widths, options.depth, patch, options.stride)
+            return Airbench(
+                shape.channels,
+                num_labels,
+                options.widths,
+                options.depth,
+                min(options.patch, *dimensions[:2]),
+                options.stride,
+                options.mirrored,
+            )
         case _:
             return Linear(dimensions, num_labels)
