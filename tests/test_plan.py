@@ -53,6 +53,12 @@ def test_every_stage_has_its_seconds(tmp_path: Path) -> None:
     assert planned.fits and "It fits: about" in str(planned)
 
 
+def test_it_signs_with_nobodys_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    plan(leaves(tmp_path, "cc0-1.0"))
+    assert not (tmp_path / "config").exists()
+
+
 def test_licences_that_nobody_named_are_missed_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(LicenceError):
         plan(leaves(tmp_path, None))

@@ -56,6 +56,11 @@ def check(public: bytes, signature: bytes, message: bytes) -> None:
         raise Forged("The signature does not fit the signed bytes: the receipt was edited or forged.") from None
 
 
+def passing() -> Key:
+    """A key that nobody keeps."""
+    return Key(Ed25519PrivateKey.generate())
+
+
 def own(folder: Path | None = None) -> Key:
     """The person's key, made on first use as `key.pem` (mode 0600) in the platform's configuration folder."""
     folder = folder or platformdirs.user_config_path("modelcommons", appauthor=False)

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 import psutil
 
+from modelcommons.formats import keys
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine.progress import Progress, Silent
 from modelcommons.workbench.engine.training import Fit
@@ -225,6 +226,7 @@ class _Stages:
         self, task: Task, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, fit: Fit, progress: Progress
     ) -> None:
         self.task, self.got, self.data, self.folder = task, got, data, folder
+        self.key = keys.passing()  # nothing that is signed here stays, and nobody's name stands below it
         self.recipe = recipe.model_copy(
             update={
                 "evaluate": recipe.evaluate.model_copy(update={"protocol": None, "disturb": ()}),
@@ -253,7 +255,7 @@ class _Stages:
             self.evaluate += max(0.0, cold - warm) + each * len(to_disturb(task, recipe, num_rows))
         explained, self.explain = self._explain(few, scored, recipe.explain.examples)
         shrunk, self.shrink = self._timed(
-            lambda: shrink(task, self.tuned, got, few, scored, self.recipe, folder, Silent())
+            lambda: shrink(task, self.tuned, got, few, scored, self.recipe, folder, Silent(), self.key)
         )
         self.shrink += len(shrunk.exports) * (num_rows - num_few) * self.per_row
         _, self.publish = self._timed(
@@ -278,7 +280,7 @@ class _Stages:
         return max(FEWEST, min(BATCH, int(len(few) * ANSWER_SECONDS / max(seconds, 1e-9))))
 
     def _evaluate(self, data: Prepared, recipe: Recipe) -> Evaluated:
-        return evaluate(self.task, self.tuned, self.got, data, recipe, self.folder, Silent())
+        return evaluate(self.task, self.tuned, self.got, data, recipe, self.folder, Silent(), self.key)
 
     def _explain(self, data: Prepared, scored: Evaluated, wanted: int) -> tuple[Explained, float]:
         def some() -> Explained:

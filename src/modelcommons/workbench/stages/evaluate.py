@@ -84,14 +84,24 @@ class Evaluated:
 
 
 def evaluate(
-    task: Task, tuned: Tuned, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, progress: Progress
+    task: Task,
+    tuned: Tuned,
+    got: Got,
+    data: Prepared,
+    recipe: Recipe,
+    folder: RunFolder,
+    progress: Progress,
+    key: keys.Key | None = None,
 ) -> Evaluated:
     """Scores the chosen model, and each other seed's, on the test rows.
+
+    Args:
+        key: what receipts are signed with; the person's own when not given.
 
     Raises:
         Contradicted: the recipe names a protocol, and the data, the test rows or the baseline are not the protocol's.
     """
-    ruler = Ruler(task, tuned, got, data, recipe, folder, progress)
+    ruler = Ruler(task, tuned, got, data, recipe, folder, progress, key)
     chosen = tuned.trained[tuned.chosen]
     main = ruler.evaluate(folder.path / chosen.folder, "", "model", chosen.seed)
     others = tuple(
@@ -116,8 +126,17 @@ class Ruler:
     """The one way from a model folder to scores: for the model, the baseline, other seeds and every export."""
 
     def __init__(
-        self, task: Task, tuned: Tuned, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, progress: Progress
+        self,
+        task: Task,
+        tuned: Tuned,
+        got: Got,
+        data: Prepared,
+        recipe: Recipe,
+        folder: RunFolder,
+        progress: Progress,
+        key: keys.Key | None = None,
     ) -> None:
+        self.key = key or keys.own()
         self.task, self.tuned, self.got, self.data, self.recipe, self.folder, self.progress = (
             task, tuned, got, data, recipe, folder, progress
         )  # fmt: skip
@@ -146,7 +165,7 @@ class Ruler:
         cost = _cost(*begun, meter.energy(), self.tuned)
         statement = self._statement(name, digest, scores, written, moved, cost, started)
         target = f"evaluate/receipts/{name}.json"
-        write(self.folder.path / target, receipt.sign(statement, keys.own()))
+        write(self.folder.path / target, receipt.sign(statement, self.key))
         return Evaluation(
             name=name,
             seed=seed,

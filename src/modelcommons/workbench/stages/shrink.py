@@ -11,6 +11,7 @@ from pathlib import Path
 
 from modelcommons.errors import UsageError
 from modelcommons.formats import predictions
+from modelcommons.formats.keys import Key
 from modelcommons.formats.predictions import Lines
 from modelcommons.workbench.engine.energy import Energy
 from modelcommons.workbench.engine.progress import Progress
@@ -62,8 +63,13 @@ def shrink(
     recipe: Recipe,
     folder: RunFolder,
     progress: Progress,
+    key: Key | None = None,
 ) -> Shrunk:
-    """Makes and judges each export that the recipe asks for, inside a copy of the model folder below `shrink/`."""
+    """Makes and judges each export that the recipe asks for, inside a copy of the model folder below `shrink/`.
+
+    Args:
+        key: what receipts are signed with; the person's own when not given.
+    """
     formats = recipe.shrink.formats
     if not formats:
         return Shrunk((), "the recipe asks for no export")
@@ -79,7 +85,7 @@ def shrink(
     except UsageError as error:  # this model has none, though others of its task do
         progress.line("shrink", f"left out: {error}")
         return Shrunk((), str(error))
-    ruler = Ruler(task, tuned, got, data, recipe, folder, progress)
+    ruler = Ruler(task, tuned, got, data, recipe, folder, progress, key)
     parent = Parent(task, place, folder.path / scored.main.predictions, data)
     exports = []
     for done, name in enumerate(formats):
