@@ -4,8 +4,9 @@
     python benchmarks/forecasting_peers.py --sets ett --rounds 3
 
 All are fitted on the same training steps, once, standardised by them, and forecast the same test windows, without
-intervals, on one thread. Each measurement is a process of its own, ours and the others take turns. Ours has no
-exponential smoothing: AutoETS and AutoTheta stand beside it for their MASE. Ours also chooses its ridge.
+intervals, on one thread. Each measurement is a process of its own, ours and the others take turns; a first fit, with
+what it imports, is not counted. Ours has no exponential smoothing: AutoETS and AutoTheta stand beside it for their MASE.
+Ours also chooses its ridge, and its fit ends with a model folder that was written and read, the others' in memory.
 """
 
 from __future__ import annotations
@@ -142,7 +143,11 @@ def run_one(model: str, chosen: Set, data: Path, folder: Path) -> None:
         options=TASK.options.model_validate({"standardize": True, "interval": None, **chosen.options}),
         progress=Silent(),
     )  # fmt: skip
-    before, begun = peak_mib(), now()
+    before = peak_mib()
+    TASK.fit(parts.train, parts.validation, job)  # what is imported at the first call is not counted, as of the others
+    TASK.load(out).predict(parts.test)  # type: ignore[arg-type]
+    parts = parts_of(chosen, data)
+    begun = now()
     TASK.fit(parts.train, parts.validation, job)
     forecaster = TASK.load(out)
     fitted = now()
