@@ -128,7 +128,7 @@ def _naive(train: Windows, validation: Windows, job: Job, started: float) -> Fit
     train, validation = (covariates.bare(windows) for windows in (train, validation))
     weight = linear.seasonal_naive(train.panel.season, train.panel.horizon)
     error = float(linear.errors(weight[None], linear.products(validation, train.panel.season))[0])
-    fitted = Fitted(weight, 0.0, error, error, tuple(weight for _ in linear.stretches(train)[1:]))
+    fitted = Fitted(weight, 0.0, error, error, (weight,) * linear.STRETCHES)  # never fitted: the same without a stretch
     return _write_linear(fitted, covariates.learn(train), train, validation, job, {}, started)
 
 
@@ -169,9 +169,11 @@ def _write_linear(
 
     def unseen() -> Iterator[tuple[Run, Windows]]:
         """Each map, and windows that it was not fitted on."""
-        held_out = [] if len(beside.effect) else fitted.held_out  # all of the training steps gave the effect
-        parts = linear.stretches(train)[1:] if held_out else []
-        for held, part in zip((*held_out, fitted.weight), (*parts, validation), strict=True):
+        maps, parts = [fitted.weight], [validation]
+        if not len(beside.effect):  # which all of the training steps gave
+            stretches = linear.stretches(train)[1:]
+            maps, parts = [*fitted.held_out[: len(stretches)], *maps], [*stretches, *parts]
+        for held, part in zip(maps, parts, strict=True):
             yield linear_run(linear_weights(held[:, -1], held[:, :-1].swapaxes(0, 1))), part
 
     spread = calibrated(unseen(), alone)
