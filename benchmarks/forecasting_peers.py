@@ -5,8 +5,8 @@
 
 All are fitted on the same training steps, once, standardised by them, and forecast the same test windows, without
 intervals, on one thread. Each measurement is a process of its own, ours and the others take turns; a first fit, with
-what it imports, is not counted. Ours also chooses its ridge, says its error on validation windows, and ends with a model
-folder that was written and read (`folder`: that alone, once more), the others' in memory. It has no exponential
+what it imports, is not counted. Ours also chooses its ridge, says its error on validation windows, and ends with a
+model folder that was written and read (`folder`: that alone, once more), the others' in memory. It has no exponential
 smoothing: AutoETS and AutoTheta stand beside it for their MASE.
 """
 
