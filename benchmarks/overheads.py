@@ -6,9 +6,9 @@ The recipe is run on all rows with a few steps of training, so that every other 
 run. Then its training loop and a plain PyTorch loop over the same network, batches, precision and optimizer take
 turns; a scoring of the validation rows and a checkpoint are timed inside the real loop. Seconds are the processor's,
 which the machine's other work moves little; on one thread they are those of a quiet clock, and are told as a share of
-the minutes that the recipe trains. Added is what one's own script does not do: checks, receipts, intervals, slices, card,
-report, progress, checkpoints. Validation scorings and one bare answering of the test rows it does as well; they stand
-apart, and in the sums below. Folders of random bytes say how fast `commons verify --level files` hashes a model.
+the minutes that the recipe trains. Added is what one's own script does not do: checks, receipts, intervals, slices,
+card, report, progress, checkpoints. Validation scorings and one bare answering of the test rows it does as well; they
+stand apart, and in the sums below. Folders of random bytes say how fast `commons verify --level files` hashes a model.
 """
 
 from __future__ import annotations
