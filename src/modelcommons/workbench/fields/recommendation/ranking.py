@@ -45,7 +45,7 @@ def _best(scores: np.ndarray, count: int) -> np.ndarray:
     if span < SPANS:
         return _sorted(scores, count)
     whole, each = num_items // span * span, np.arange(num_rows)[:, None]
-    maxima = np.maximum.reduceat(scores[:, :whole], np.arange(0, whole, span), axis=1)  # twice as quick as by max
+    maxima = np.maximum.reduceat(scores[:, :whole], np.arange(0, whole, span), axis=1)  # quicker than max
     near = np.sort(_best(maxima, count), axis=1)  # in the catalogue's order, so that their items are too
     inside = scores[:, :whole].reshape(num_rows, -1, span)[each, near]
     items = np.concatenate([inside.reshape(num_rows, -1), scores[:, whole:]], axis=1)
