@@ -4,8 +4,10 @@
     python benchmarks/forecasting_peers.py --sets ett --rounds 3
 
 All are fitted on the same training steps, once, standardised by them, and forecast the same test windows, without
-intervals, on one thread. Each measurement is a process of its own, ours and the others take turns. Ours has no
-exponential smoothing: AutoETS and AutoTheta stand beside it for their MASE. Ours also chooses its ridge.
+intervals, on one thread. Each measurement is a process of its own, ours and the others take turns; a first fit, with
+what it imports, is not counted. Ours also chooses its ridge, says its error on validation windows, and ends with a
+model folder that was written and read (`folder`: that alone, once more), the others' in memory. It has no exponential
+smoothing: AutoETS and AutoTheta stand beside it for their MASE.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from measure.peers import now, ours, peer, ratios, words
 
 from modelcommons.workbench.engine.progress import Silent
 from modelcommons.workbench.engine.training import Training
+from modelcommons.workbench.fields.series.forecaster import read_config, read_weights, write_config, write_weights
 from modelcommons.workbench.fields.series.forecasting import TASK
 from modelcommons.workbench.fields.series.rows import Windows
 from modelcommons.workbench.sources import find
@@ -81,8 +84,8 @@ def compare(name: str, data: Path, folder: Path, rounds: int) -> None:
     chosen, parts = SETS[name], parts_of(SETS[name], data)
     test: Any = parts.test
     scale = write_series(parts, folder)
-    told = {"horizon": chosen.options["horizon"], "season": chosen.options["season"], "lookback": chosen.lookback}
-    asked = json.dumps(told)
+    shape = {"horizon": chosen.options["horizon"], "season": chosen.options["season"], "lookback": chosen.lookback}
+    asked = json.dumps(shape)
     taken: dict[str, list[dict[str, Any]]] = {}
     mase: dict[str, float] = {}
     for _ in range(rounds):
@@ -100,7 +103,8 @@ def compare(name: str, data: Path, folder: Path, rounds: int) -> None:
         f"{rounds} rounds"
     )
     for model, runs in taken.items():
-        print(f"  {model:24}{words(('fit', 'windows'), runs)} · MASE {mase[model]:.4f}")
+        told = words([part for part in ("fit", "folder", "windows") if part in runs[0]], runs)
+        print(f"  {model:24}{told} · MASE {mase[model]:.4f}")
     for own, other in AGAINST.items():
         for part in ("fit", "windows"):
             print(f"    {own} beside {other}, {ratios(part, taken[own], taken[other])}")
@@ -142,15 +146,25 @@ def run_one(model: str, chosen: Set, data: Path, folder: Path) -> None:
         options=TASK.options.model_validate({"standardize": True, "interval": None, **chosen.options}),
         progress=Silent(),
     )  # fmt: skip
-    before, begun = peak_mib(), now()
+    before = peak_mib()
+    TASK.fit(parts.train, parts.validation, job)  # what is imported at the first call is not counted, as of the others
+    TASK.load(out).predict(parts.test)  # type: ignore[arg-type]
+    parts = parts_of(chosen, data)
+    begun = now()
     TASK.fit(parts.train, parts.validation, job)
     forecaster = TASK.load(out)
     fitted = now()
     answers = forecaster.predict(parts.test)  # type: ignore[arg-type]
     ended = now()
+    weights, config = read_weights(out), read_config(out)
+    kept = now()
+    write_weights(weights, None, out)
+    write_config(config, out)
+    TASK.load(out)
+    read = now()
     means = np.array([answer["prediction"]["mean"] for answer in answers])  # (windows, horizon, channels)
     np.save(folder / "forecasts.npy", means.swapaxes(1, 2).reshape(-1, means.shape[1]))
-    told = {"fit": (fitted - begun).tolist(), "windows": (ended - fitted).tolist()}
+    told = {"fit": (fitted - begun).tolist(), "windows": (ended - fitted).tolist(), "folder": (read - kept).tolist()}
     print(json.dumps({**told, "peak_mib": peak_mib(), "before_mib": before}))
 
 

@@ -21,7 +21,7 @@ from modelcommons.workbench.fields.series.ensemble import shares
 from modelcommons.workbench.fields.series.figures import bands_of
 from modelcommons.workbench.fields.series.forecaster import Config, gathered, linear_run, read_config, read_weights
 from modelcommons.workbench.fields.series.forecasting import TASK
-from modelcommons.workbench.fields.series.linear import error, products
+from modelcommons.workbench.fields.series.linear import errors, products
 from modelcommons.workbench.fields.series.metrics import scores
 from modelcommons.workbench.fields.series.networks import loaded, run_of
 from modelcommons.workbench.fields.series.rows import History, Options, Panel, Series, Windows
@@ -232,12 +232,12 @@ def test_the_error_from_sums_of_products_is_that_of_the_forecasts(
         "past": np.stack([past[at - lookback : at] for at in range(9, 37)])
     }
     direct = ((run(inputs)[:, 0] - np.stack([row.y for row in windows])) ** 2).mean()
-    assert error(weight, products(windows, 9)) == pytest.approx(direct)
+    assert errors(weight[None], products(windows, 9)) == pytest.approx([direct])
 
 
 def test_windows_are_found_by_their_series() -> None:
     where = np.array([[2, 5], [0, 3], [2, 6], [0, 4], [5, 1]])
-    found = Windows(Panel((), (), Frequency("second", 1), 1), where).by_series()
+    found = Windows(Panel((), (), Frequency("second", 1), 1), where).by_series
     assert {at: mine.tolist() for at, mine in found.items()} == {
         0: [[0, 3], [0, 4]], 2: [[2, 5], [2, 6]], 5: [[5, 1]],
     }  # fmt: skip

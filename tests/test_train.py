@@ -525,3 +525,11 @@ def test_a_budget_that_buys_nothing_usable_says_what_would(tmp_path: Path) -> No
         "The budget of 0.1 min ended after 2 steps, before anything usable; one epoch takes about 10 min. "
         "Give tune.budget.minutes a larger number."
     )
+
+
+def test_seeding_each_step_is_torchs_and_keeps_nothing() -> None:
+    """`torch.manual_seed` kept a stack trace for every step of a training without an accelerator."""
+    torch.manual_seed(7)
+    wanted, before = torch.rand(4), len(torch.cuda._queued_calls)  # type: ignore[attr-defined]
+    device.reseed(7)
+    assert torch.equal(torch.rand(4), wanted) and len(torch.cuda._queued_calls) == before  # type: ignore[attr-defined]

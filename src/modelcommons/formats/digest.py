@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelcommons.formats.canonical import canonical
 
-PIECE = 1 << 18  # bytes
+PIECE = 1 << 17  # bytes; larger ones come from the system anew each time
 
 
 def sha256(data: bytes) -> str:
@@ -19,11 +19,17 @@ def sha256(data: bytes) -> str:
 
 def file_sha256(path: Path) -> str:
     """Digest of a file's bytes, in constant memory."""
-    digest = hashlib.sha256()
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[int, str]:
+    """Bytes of a file, and their digest."""
+    size, digest = 0, hashlib.sha256()
     with open(path, "rb", buffering=0) as file:  # hashlib.file_digest makes a large buffer for each small file
         while some := file.read(PIECE):
+            size += len(some)
             digest.update(some)
-    return digest.hexdigest()
+    return size, digest.hexdigest()
 
 
 def tree_sha256(files: Iterable[tuple[str, int, str]]) -> str:
@@ -34,7 +40,7 @@ def tree_sha256(files: Iterable[tuple[str, int, str]]) -> str:
 
 def folder_sha256(folder: Path, paths: Iterable[str]) -> str:
     """Tree digest of the files at `paths` (relative, forward slashes) inside `folder`."""
-    return tree_sha256((path, (folder / path).stat().st_size, file_sha256(folder / path)) for path in paths)
+    return tree_sha256((path, *_read(folder / path)) for path in paths)
 
 
 def ids_sha256(ids: Iterable[str]) -> str:

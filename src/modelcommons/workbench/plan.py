@@ -139,7 +139,7 @@ def plan(recipe: Recipe, progress: Progress | None = None) -> Plan:
         data = prepare(task, got.source, recipe, folder, progress)
         read = time.monotonic() - begun
         tried = _Tried(task, got, data, recipe, folder, progress)
-        stages = _Stages(task, got, data, recipe, folder, tried.fit, progress)
+        stages = _Stages(task, got, data, recipe, folder, tried, progress)
         return _planned(read, tried, stages, got, data, recipe)
 
 
@@ -170,19 +170,19 @@ class _Tried:
     ) -> None:
         self.task, self.choice, self.data, self.recipe = task, got.choices[0], data, recipe
         progress.step("plan", 0, 3, "the first steps")
-        first, cold, cold_start = self._try(folder.stage("first"), FEW, checkpoint_seconds=0)
+        self.fit, cold, cold_start = self._try(folder.stage("first"), FEW, checkpoint_seconds=0)
         self.checkpoints = _folder_size(folder.path / "first" / "checkpoints")
-        progress.step("plan", 1, 3, "more steps")
-        each = (first.seconds / first.steps) if first.steps else 0.0
-        steps = min(max(MORE[0], round(TRIED_SECONDS / max(each, 1e-6))), MORE[1]) if first.steps else None
-        self.fit, warm, warm_start = self._try(folder.stage("tuned"), steps, checkpoint_seconds=3600)
-        self.model_size = _folder_size(folder.path / "tuned" / "model")
+        self.model, self.once, self.training = "first/model", 0.0, cold
+        if self.fit.steps or self.fit.stopped != "done":  # else it is solved, whole
+            progress.step("plan", 1, 3, "more steps")
+            each = self.fit.seconds / self.fit.steps if self.fit.steps else 0.0
+            steps = min(max(MORE[0], round(TRIED_SECONDS / max(each, 1e-6))), MORE[1]) if each else None
+            self.fit, warm, warm_start = self._try(folder.stage("tuned"), steps, checkpoint_seconds=3600)
+            self.model, self.once, self.training = "tuned/model", cold, warm
+            if self.fit.steps:
+                self.once, self.training = max(0.0, cold_start - warm_start), max(0.0, warm - self.fit.seconds)
+        self.model_size = _folder_size(folder.path / self.model)
         self.step, self.scoring = step_and_scoring(self.fit, self.watch.ended)
-        if self.fit.steps:
-            self.once = max(0.0, cold_start - warm_start)
-            self.training = max(0.0, warm - self.fit.seconds)
-        else:  # solved at once; a first try with other settings was cut short
-            self.once, self.training = (cold - warm, warm) if first.settings == self.fit.settings else (cold, warm)
 
     def _try(self, place: Path, steps: int | None, checkpoint_seconds: float) -> tuple[Fit, float, float]:
         """A training of so many steps; its seconds, and those before its first step had ended."""
@@ -223,9 +223,9 @@ class _Stages:
     """Seconds of what comes after tuning: of a few rows, which pay all that is paid once, and what each row adds."""
 
     def __init__(
-        self, task: Task, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, fit: Fit, progress: Progress
+        self, task: Task, got: Got, data: Prepared, recipe: Recipe, folder: RunFolder, tried: _Tried, progress: Progress
     ) -> None:
-        self.task, self.got, self.data, self.folder = task, got, data, folder
+        self.task, self.got, self.data, self.folder, self.model = task, got, data, folder, tried.model
         self.key = keys.passing()  # nothing that is signed here stays, and nobody's name stands below it
         self.recipe = recipe.model_copy(
             update={
@@ -235,7 +235,8 @@ class _Stages:
             }
         )
         choice, seed = got.choices[0], recipe.tune.seeds[0]
-        self.tuned = Tuned(0, (Trained(seed, "tuned/model", fit),), (), Chosen(0, choice.name, dict(choice.options)))
+        trained = Trained(seed, tried.model, tried.fit)
+        self.tuned = Tuned(0, (trained,), (), Chosen(0, choice.name, dict(choice.options)))
         progress.step("plan", 2, 3, "a few rows through every stage")
         few = self._rows(self._affordable())
         many = self._rows(TIMES * len(few.parts.test))
@@ -274,7 +275,7 @@ class _Stages:
 
     def _affordable(self) -> int:
         """Rows that can be answered in a short time, up to a batch."""
-        model, rows = self.task.load(self.folder.path / "tuned/model"), self.data.parts.test
+        model, rows = self.task.load(self.folder.path / self.model), self.data.parts.test
         few = range(min(FEWEST, len(rows)))
         _, seconds = self._timed(lambda: list(answers(model, rows, few)))
         return max(FEWEST, min(BATCH, int(len(few) * ANSWER_SECONDS / max(seconds, 1e-9))))

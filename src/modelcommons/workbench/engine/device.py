@@ -19,6 +19,15 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def reseed(seed: int) -> None:
+    """As `torch.manual_seed`, which on a machine without an accelerator writes down a stack trace for each kind of it,
+    and keeps them all: too much for every step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
+
+
 @cache
 def fast_bf16() -> bool:
     """Whether bf16 matrix products are faster than fp32 here: an accelerator that has them, or AVX512-BF16 or AMX.

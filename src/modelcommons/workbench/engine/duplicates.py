@@ -218,7 +218,7 @@ def _grey(content: Content) -> np.ndarray:
     assert head is not None, "a task's content of bytes is a portable any-map"
     width, height = int(head[2]), int(head[3])
     pixels = np.frombuffer(content, np.uint8, offset=head.end()).reshape(height, width, -1)
-    return np.asarray(pixels.mean(axis=2, dtype=np.float32))
+    return np.asarray(pixels.mean(axis=2, dtype=np.float32) if head[1] == b"6" else pixels[:, :, 0].astype(np.float32))
 
 
 def _reduced(grey: np.ndarray, rows: int, columns: int) -> np.ndarray:

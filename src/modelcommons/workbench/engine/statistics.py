@@ -128,10 +128,10 @@ def _percentiles(sums: np.ndarray, counts: np.ndarray, seed: int, draws: int) ->
     if size > MANY:
         means = _binned_means(sums, counts, rng, draws)
     else:
-        means, step = np.empty(draws), max(1, CHUNK // size)
+        means, step, alone = np.empty(draws), max(1, CHUNK // size), bool((counts == 1).all())
         for start in range(0, draws, step):
             drawn = rng.integers(0, size, (min(step, draws - start), size), dtype=np.int32)
-            means[start : start + step] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+            means[start : start + step] = sums[drawn].sum(axis=1) / (size if alone else counts[drawn].sum(axis=1))
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from modelcommons.errors import DataError, Stopped, UsageError
 from modelcommons.workbench.engine import checkpoint, curve, ranks
 from modelcommons.workbench.engine.batches import epoch_batches
-from modelcommons.workbench.engine.device import device, to_device
+from modelcommons.workbench.engine.device import device, reseed, to_device
 from modelcommons.workbench.engine.optimizers import Optimizers
 from modelcommons.workbench.engine.pace import Pace, State
 from modelcommons.workbench.engine.progress import Progress
@@ -196,7 +196,7 @@ def _step(
     """Forward, backward, clip, step; returns the loss over the accumulated batches of all processes."""
     network.train()
     me = [ranks.rank()] if ranks.rank() else []  # the first draws what it would draw alone
-    torch.manual_seed(int(np.random.default_rng([plan.seed, state.step, *me]).integers(2**62)))  # repeats on resume
+    reseed(int(np.random.default_rng([plan.seed, state.step, *me]).integers(2**62)))  # repeats on resume
     rng, rows = np.random.default_rng([plan.seed, state.step, 1, *me]), sum(map(len, parts))
     divided, taken = isinstance(run, Divided), []
     for part in parts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -120,14 +122,14 @@ class _Joined:
 
     def __init__(self, rows: list[Rows], task: HasContent | None = None) -> None:
         self._rows, self._task = rows, task
-        self._ends = np.cumsum([len(part) for part in rows])
+        self._ends = list(itertools.accumulate(map(len, rows)))
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     def row(self, index: int) -> Row:
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        return self._rows[part][index - (int(self._ends[part - 1]) if part else 0)]
+        part = bisect.bisect_right(self._ends, index)
+        return self._rows[part][index - (self._ends[part - 1] if part else 0)]
 
     def id(self, index: int) -> str:
         return self.row(index).id

@@ -53,7 +53,7 @@ def catalogue_of(events: Events, which: np.ndarray) -> Catalogue:
 
 
 def trending(catalogue: Catalogue, moments: np.ndarray) -> np.ndarray:
-    """How much each item was chosen before each moment, lately counting more, (users, items); the most is 1.
+    """How much each item was chosen before each moment, lately counting more, (users, items) float32; the most is 1.
 
     Nothing after the moment counts, though the events of others may be there.
     """
@@ -63,4 +63,4 @@ def trending(catalogue: Catalogue, moments: np.ndarray) -> np.ndarray:
         weight = np.where(ago >= 0, np.exp(-ago / TREND_DAYS), 0.0)
     weight /= np.maximum(weight.max(axis=1, keepdims=True), 1e-300)  # long after the last event there is a trend too
     chosen = np.asarray((catalogue.trend.T @ weight.T).T)
-    return np.asarray(chosen / np.maximum(chosen.max(axis=1, keepdims=True), 1e-12))
+    return np.asarray(chosen / np.maximum(chosen.max(axis=1, keepdims=True), 1e-12), np.float32)

@@ -35,20 +35,26 @@ class Asked:
     def __len__(self) -> int:
         return len(self.items)
 
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Who asks and what they chose, one after the other: two of shape (choices,), int32."""
+        lengths = [len(items) for items in self.items]
+        items = np.concatenate([*self.items, np.zeros(0, np.int32)])
+        return np.repeat(np.arange(len(self), dtype=np.int32), lengths), items.astype(np.int32)
+
     def part(self, start: int, end: int) -> Asked:
         return Asked(self.items[start:end], self.moments[start:end], self.features[start:end])
 
 
-Scorer = Callable[[Asked], np.ndarray]  # -> (users, items) float64, an array of its own
+Scorer = Callable[[Asked], np.ndarray]  # -> (users, items) float32, an array of its own
 
 
 def histories(asked: Asked, num_items: int) -> csr_array:
-    """Who asks by items: 1 where they chose it."""
+    """Who asks by items, float32: 1 where they chose it."""
     from scipy.sparse import csr_array
 
-    indptr = np.cumsum([0, *(len(items) for items in asked.items)])
-    indices = np.concatenate([*asked.items, np.zeros(0, np.int64)]).astype(np.int64)
-    return csr_array((np.ones(len(indices)), indices, indptr), shape=(len(asked), num_items))
+    who, items = asked.pairs()
+    starts = np.searchsorted(who, np.arange(len(asked) + 1)).astype(np.int32)
+    return csr_array((np.ones(len(items), np.float32), items, starts), shape=(len(asked), num_items))
 
 
 # --- popularity -----------------------------------------------------------------------------------------------------
@@ -56,7 +62,7 @@ def histories(asked: Asked, num_items: int) -> csr_array:
 
 def popularity(seen: csr_array) -> Weights:
     """How many users chose each item: the same order for everybody."""
-    return {"popular": np.asarray(seen.sum(axis=0), np.float32).ravel()}
+    return {"popular": np.bincount(seen.indices, minlength=seen.shape[1]).astype(np.float32)}
 
 
 # --- neighbours -----------------------------------------------------------------------------------------------------
@@ -71,50 +77,64 @@ def item_knn(seen: csr_array, neighbours: int, shrink: float) -> Weights:
 
     by_item = csr_array(seen.T)
     by_item.sum_duplicates()
-    size = np.sqrt(np.asarray(by_item.multiply(by_item).sum(axis=1)).ravel())
+    size = np.sqrt(np.asarray(by_item.multiply(by_item).sum(axis=1), np.float64).ravel())
     work = np.cumsum(by_item @ np.diff(seen.indptr))  # products that the items up to each one cost
-    parts: list[list[np.ndarray]] = [[np.zeros(0, np.int64)] for _ in range(3)]  # items, those near them, how near
+    parts: list[list[np.ndarray]] = [[], [], []]  # how many are near, which, how near
     start = 0
     while start < len(size):  # some at a time: the pairs that somebody chose both of need not all fit into memory
         end = max(start + 1, int(np.searchsorted(work, (work[start - 1] if start else 0) + CELLS)))
-        both = csr_array(by_item[start:end] @ seen)  # users who chose both
-        row = np.repeat(np.arange(start, end), np.diff(both.indptr))
-        pair = row != both.indices
-        row, item = row[pair], both.indices[pair]
-        value = both.data[pair] / (size[row] * size[item] + shrink)
-        least = _least(value, np.bincount(row - start, minlength=end - start), neighbours)
-        some = np.flatnonzero(value >= least[row - start])
-        some = some[np.lexsort((item[some], -value[some], row[some]))]  # row by row, the nearest first
-        place = np.arange(len(some)) - np.searchsorted(row[some], row[some])
-        kept = some[place < neighbours]
-        kept = kept[np.lexsort((item[kept], row[kept]))]
-        for found, values in zip(parts, (row, item, value), strict=True):
-            found.append(values[kept])
+        both = by_item[start:end] @ seen  # users who chose both
+        counts = np.diff(both.indptr)
+        row = np.repeat(np.arange(len(counts)), counts)
+        value = both.data / (size[start:end][row] * size[both.indices] + shrink)
+        value[row + start == both.indices] = 0.0  # no item is near itself
+        kept = _nearest(row, both.indices, value, counts, neighbours)
+        found = np.bincount(row[kept], minlength=len(counts)), both.indices[kept], value[kept].astype(np.float32)
+        for some, values in zip(parts, found, strict=True):
+            some.append(values)
         start = end
-    row, item, value = map(np.concatenate, parts)
-    return {
-        "near.item": item.astype(np.int32),
-        "near.value": value.astype(np.float32),
-        "near.start": np.searchsorted(row, np.arange(len(size) + 1)).astype(np.int64),
-    }
+    sizes, item, near = map(np.concatenate, parts)
+    return {"near.item": item, "near.value": near, "near.start": np.concatenate([[0], np.cumsum(sizes)])}
 
 
-def _least(values: np.ndarray, counts: np.ndarray, most: int) -> np.ndarray:
-    """Of consecutive rows of so many values each, the `most`-th largest; of shorter rows minus infinity."""
-    least, start = np.full(len(counts), -np.inf), 0
-    for row, count in enumerate(counts.tolist()):
-        if count > most:
-            least[row] = np.partition(values[start : start + count], count - most)[count - most]
-        start += count
-    return least
+def _nearest(row: np.ndarray, item: np.ndarray, value: np.ndarray, counts: np.ndarray, most: int) -> np.ndarray:
+    """Which pairs are among the `most` best of their row, by row and item; of equal ones those of the first items.
+
+    Args:
+        row: of each pair, rising; `counts` says how often each is there.
+        value: of each pair; 0 is none.
+    """
+    least, divided, ends = np.full(len(counts), np.finfo(np.float64).tiny), value.copy(), np.cumsum(counts)
+    for at in np.flatnonzero(counts > most).tolist():
+        mine = divided[ends[at] - counts[at] : ends[at]]
+        mine.partition(len(mine) - most)
+        least[at] = mine[len(mine) - most]
+    some = np.flatnonzero(value >= least[row])
+    some = some[np.argsort(row[some].astype(np.int64) * (int(item.max(initial=0)) + 1) + item[some])]
+    row, equal = row[some], value[some] == least[row[some]]
+    place = np.cumsum(equal)  # of those that are as good as the last
+    before = np.concatenate([[0], place])[np.searchsorted(row, np.arange(len(counts)))]
+    room = most - np.bincount(row[~equal], minlength=len(counts))
+    return np.asarray(some[~equal | (place <= (before + room)[row])])
 
 
 def _knn_scorer(weights: Mapping[str, np.ndarray], num_items: int) -> Scorer:
     from scipy.sparse import csr_array
 
-    values = (weights["near.value"].astype(np.float64), weights["near.item"], weights["near.start"])
+    values = (weights["near.value"], weights["near.item"], weights["near.start"].astype(np.int32))
     near = csr_array(values, shape=(num_items, num_items)).T.tocsr()  # from a chosen item to those it stands near
-    return lambda asked: np.asarray((histories(asked, num_items) @ near).toarray())
+    sizes = np.diff(near.indptr)
+
+    def scores(asked: Asked) -> np.ndarray:
+        who, items = asked.pairs()
+        counts = sizes[items]
+        skipped = near.indptr[items] - (np.cumsum(counts, dtype=np.int32) - counts)
+        entries = np.repeat(skipped, counts) + np.arange(counts.sum(), dtype=np.int32)  # of `near`, for each choice
+        found = np.zeros((len(asked), num_items), np.float32)
+        np.add.at(found.ravel(), np.repeat(who * num_items, counts) + near.indices[entries], near.data[entries])
+        return found
+
+    return scores
 
 
 # --- EASE -----------------------------------------------------------------------------------------------------------
@@ -128,7 +148,7 @@ def ease(seen: csr_array, regularization: float, most_items: int) -> Weights:
     """
     from scipy.linalg.lapack import dpotrf, dpotri
 
-    count = np.asarray(seen.sum(axis=0)).ravel()
+    count = np.bincount(seen.indices, minlength=seen.shape[1])
     kept = np.sort(np.argsort(-count, kind="stable")[: min(most_items, int((count > 1).sum()) or 1)])
     some = seen[:, kept].astype(np.float64)
     gram = np.asarray((some.T @ some).toarray())
@@ -143,14 +163,17 @@ def ease(seen: csr_array, regularization: float, most_items: int) -> Weights:
 
 
 def _ease_scorer(weights: Mapping[str, np.ndarray], num_items: int) -> Scorer:
-    kept, weight = weights["kept"], weights["weight"].astype(np.float64)
+    kept, weight = weights["kept"], weights["weight"]
 
-    def scores(asked: Asked) -> np.ndarray:
-        found = np.zeros((len(asked), num_items))
-        found[:, kept] = histories(asked, num_items)[:, kept] @ weight
-        return found
+    return lambda asked: _spread(histories(asked, num_items)[:, kept] @ weight, kept, num_items)
 
-    return scores
+
+def _spread(scores: np.ndarray, kept: np.ndarray, num_items: int) -> np.ndarray:
+    """Scores of the kept items as scores of all, (users, items); the others have 0."""
+    found = np.zeros((len(scores), num_items), np.float32)
+    for row, values in zip(found, scores, strict=True):  # numpy is quicker row by row than in all rows at once
+        row[kept] = values
+    return found
 
 
 # --- SLIT ------------------------------------------------------------------------------------------------------------
@@ -208,14 +231,13 @@ def _around(
 
 
 def _slit_scorer(weights: Mapping[str, np.ndarray], num_items: int, memory: float) -> Scorer:
-    kept, weight = weights["kept"], weights["weight"].astype(np.float64)
+    kept, weight = weights["kept"], weights["weight"]
 
     def scores(asked: Asked) -> np.ndarray:
         known = histories(asked, num_items)
-        known.data = np.concatenate([np.exp(-np.arange(len(items) - 1, -1, -1) / memory) for items in asked.items])
-        found = np.zeros((len(asked), num_items))
-        found[:, kept] = known[:, kept] @ weight
-        return found
+        later = known.indptr[1:].repeat(np.diff(known.indptr)) - np.arange(known.nnz) - 1  # events after each one
+        known.data = np.exp(-later / memory).astype(np.float32)
+        return _spread(known[:, kept] @ weight, kept, num_items)
 
     return scores
 
@@ -263,17 +285,17 @@ def _batches(
     their choices, padded with 0, (rows, longest, factors).
     """
     count, size = np.diff(indptr), other.shape[1]
-    padded = np.concatenate([other, np.zeros((1, size), other.dtype)])
     order = np.argsort(count, kind="stable")
     order = order[count[order] > 0]
     while len(order):
         longest = int(count[order[-1]])
         rows = order[-max(1, CELLS // (longest * size)) :]
+        rows = rows[2 * count[rows] >= longest]
         order = order[: -len(rows)]
         place = np.arange(longest)
-        known = indices[np.minimum(indptr[rows][:, None] + place, len(indices) - 1)]
-        inside = place < count[rows][:, None]
-        yield rows, count[rows], padded.take(np.where(inside, known, len(other)), axis=0)
+        vectors = other[indices[np.minimum(indptr[rows][:, None] + place, len(indices) - 1)]]
+        vectors[place >= count[rows][:, None]] = 0
+        yield rows, count[rows], vectors
 
 
 def _stepped(found: np.ndarray, vectors: np.ndarray, everywhere: np.ndarray, ridge: np.ndarray) -> np.ndarray:
@@ -294,40 +316,47 @@ def _stepped(found: np.ndarray, vectors: np.ndarray, everywhere: np.ndarray, rid
     return found
 
 
+def _own_basis(other: np.ndarray, unobserved: float) -> tuple[np.ndarray, np.ndarray]:
+    """The other side's factors in the basis in which what all rows have in common is diagonal, and that diagonal."""
+    values, basis = np.linalg.eigh(unobserved * (other.T @ other))
+    return other @ basis, values.clip(0)
+
+
 def _solved(
-    indptr: np.ndarray, indices: np.ndarray, other: np.ndarray, unobserved: float, regularization: float
+    indptr: np.ndarray, indices: np.ndarray, other: np.ndarray, everywhere: np.ndarray, ridges: np.ndarray
 ) -> np.ndarray:
-    """The best factors of one side, given the other side's, (rows, factors).
+    """The best factors of one side, (rows, factors), given the other side's and their diagonal from `_own_basis`.
 
     A row with fewer choices than half the factors is solved by as many equations as it has choices (matrix inversion
-    lemma); what all rows have in common is diagonal in its own basis, whatever the ridge.
+    lemma).
     """
     size = other.shape[1]
-    everywhere = unobserved * (other.T @ other)
-    values, basis = np.linalg.eigh(everywhere)
-    found = np.zeros((len(indptr) - 1, size))
-    for rows, count, vectors in _batches(indptr, indices, other):
-        ridge, longest = regularization * (count + unobserved * len(other)), vectors.shape[1]
+    found = np.zeros((len(indptr) - 1, size), other.dtype)
+    for rows, _, vectors in _batches(indptr, indices, other):
+        diagonal, longest = everywhere + ridges[rows, None], vectors.shape[1]
         if longest <= size // 2:
-            turned = vectors @ basis
-            scaled = turned / (values.clip(0) + ridge[:, None])[:, None]
-            inner = scaled @ turned.transpose(0, 2, 1) + np.eye(longest)
+            scaled = vectors / diagonal[:, None]
+            inner = scaled @ vectors.transpose(0, 2, 1) + np.eye(longest)
             weight = np.linalg.solve(inner, np.ones((len(rows), longest, 1)))  # of each choice, and of its padding
-            found[rows] = (weight.transpose(0, 2, 1) @ scaled)[:, 0] @ basis.T
+            found[rows] = (weight.transpose(0, 2, 1) @ scaled)[:, 0]
         else:
-            left = vectors.transpose(0, 2, 1) @ vectors + everywhere
-            left[:, np.arange(size), np.arange(size)] += ridge[:, None]
+            left = vectors.transpose(0, 2, 1) @ vectors
+            left[:, np.arange(size), np.arange(size)] += diagonal
             found[rows] = np.linalg.solve(left, vectors.sum(axis=1)[:, :, None])[:, :, 0]
     return found
 
 
-def _ials_scorer(weights: Mapping[str, np.ndarray], num_items: int, options: Mapping[str, Any]) -> Scorer:
-    items = weights["factors"].astype(np.float64)
+def _ials_scorer(weights: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> Scorer:
+    """Histories are folded in in double precision; the product with all items is in single, as `implicit` has it."""
+    unobserved, regularization = options["unobserved"], options["regularization"]
+    items, everywhere = _own_basis(weights["factors"].astype(np.float64), unobserved)
+    across = np.ascontiguousarray(items.T, np.float32)
 
     def scores(asked: Asked) -> np.ndarray:
-        known = histories(asked, num_items)
-        users = _solved(known.indptr, known.indices, items, options["unobserved"], options["regularization"])
-        return np.asarray(users @ items.T)
+        known = histories(asked, len(items))
+        ridges = regularization * (np.diff(known.indptr) + unobserved * len(items))
+        users = _solved(known.indptr, known.indices, items, everywhere, ridges)
+        return np.asarray(users.astype(np.float32) @ across)
 
     return scores
 
@@ -366,8 +395,7 @@ def scorer(architecture: str, weights: Mapping[str, np.ndarray], num_items: int,
     """What answers histories from the arrays of a model."""
     match architecture:
         case "popularity":
-            popular = weights["popular"].astype(np.float64)
-            return lambda asked: np.tile(popular, (len(asked), 1))
+            return lambda asked: np.tile(weights["popular"], (len(asked), 1))
         case "item-knn":
             return _knn_scorer(weights, num_items)
         case "ease":
@@ -375,5 +403,5 @@ def scorer(architecture: str, weights: Mapping[str, np.ndarray], num_items: int,
         case "slit":
             return _slit_scorer(weights, num_items, options["memory"])
         case "ials":
-            return _ials_scorer(weights, num_items, options)
+            return _ials_scorer(weights, options)
     raise AssertionError(f"no way to score by {architecture}")

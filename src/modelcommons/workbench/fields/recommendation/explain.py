@@ -47,7 +47,7 @@ class Explainer:
         features = [asked.features[0]] * len(kept) if len(asked.features) else []
         again = type(asked)(kept, np.repeat(asked.moments, len(kept)), features)
         scores = self.model.scores(again)
-        return np.asarray(scores[:, items[0]] - scores.mean(axis=1))
+        return np.asarray(scores[:, items[0]] - scores.mean(axis=1, dtype=np.float64))
 
     def show(self, row: Row, attribution: Attribution) -> str:
         """The answer, and the items of the history that did most for or against it."""

@@ -136,7 +136,9 @@ class Judge:
         step = max(1, len(validation) // JUDGED)
         rows = [validation[at] for at in range(0, len(validation), step)]
         self.catalogue = catalogue
-        self.model = Recommender(catalogue, lambda asked: np.zeros((len(asked), len(catalogue.items))), Blend())
+        self.model = Recommender(
+            catalogue, lambda asked: np.zeros((len(asked), len(catalogue.items)), np.float32), Blend()
+        )
         self.asked = self.model.asked([row.x for row in rows])
         code = {id: at for at, id in enumerate(catalogue.items)}
         self.wanted = [np.array([code[id] for id in row.y.items], np.int64) for row in rows]
@@ -158,11 +160,11 @@ class Judge:
         found = np.zeros(len(trends))
         for start, scores in self.scored(score):
             end = start + len(scores)
+            pairs = self.asked.part(start, end).pairs()
             trend = trending(self.catalogue, self.asked.moments[start:end]) if any(trends) else None
             for number, weight in enumerate(trends):
                 blended = scores / scale if trend is None or not weight else scores / scale + weight * trend
-                for row, items in zip(blended, self.asked.items[start:end], strict=True):
-                    row[items] = -np.inf
+                blended[pairs] = -np.inf
                 lists = ranking.top(blended, LISTED)
                 found[number] += sum(
                     np.isin(wanted, listed).sum() / min(LISTED, len(wanted))

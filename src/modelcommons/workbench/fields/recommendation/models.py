@@ -206,7 +206,7 @@ def network_scorer(network: nn.Module, longest: int) -> Scorer:
         with torch.inference_mode():
             place = next(network.parameters()).device
             made = {name: tensor.to(place) for name, tensor in inputs(network, asked, longest).items()}
-            return np.array(network(**made).double().cpu().numpy())
+            return np.array(network(**made).float().cpu().numpy())
 
     return scores
 

@@ -9,10 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-CELLS = 2_000_000  # scores held at a time, 16 MB: so many users are ranked together, whatever the catalogue's size
+CELLS = 2**20  # scores held at a time, 4 MB, what a core has near: so many users are ranked together
 POOL = 100  # best items from which a mixed list is picked
-SPAN = 64  # items whose best score stands for them while the best of all are looked for
-MANY = 1024  # candidates for one list that are not sorted
+SPANS = 8  # for each of the best that are looked for; the least number of items in one, too
 
 
 def at_once(num_items: int) -> int:
@@ -24,34 +23,47 @@ def top(scores: np.ndarray, count: int) -> np.ndarray:
     """Indices of the `count` best of each row, the best first; of equal ones the first. Minus infinity is no candidate.
 
     Args:
-        scores: (users, items) float.
+        scores: (users, items) float32.
 
     Returns:
         (users, count) int64, -1 where there are no more candidates.
     """
     found = np.full((len(scores), count), -1, np.int64)
-    for row, least, out in zip(scores, _floors(scores, count), found, strict=True):
-        some = np.flatnonzero(row >= least)
-        if len(some) > MANY:  # most have the same score, such as 0 of what nobody like them chose
-            last = np.partition(row[some], len(some) - count)[len(some) - count]
-            equal = some[row[some] == last][:count]
-            some = np.sort(np.concatenate([some[row[some] > last], equal]))
-        some = some[row[some] > -np.inf]
-        best = some[np.argsort(-row[some], kind="stable")][:count]
-        out[: len(best)] = best
+    best = _best(scores, count)
+    found[:, : best.shape[1]] = np.where(np.take_along_axis(scores, best, axis=1) > -np.inf, best, -1)
     return found
 
 
-def _floors(scores: np.ndarray, count: int) -> np.ndarray:
-    """For each row a score that at least `count` reach, and few others: the count-th largest of the maxima of spans."""
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """As `top`, minus infinity too.
+
+    Neighbouring items make a span. The best `count` are inside the spans of the best `count` maxima, of equal maxima
+    the first, since each holds an item as good as its maximum: so spans are ranked first, and then their items.
+    """
     num_rows, num_items = scores.shape
-    if num_items <= count:
-        return np.full(num_rows, -np.inf)
-    num_spans = num_items // SPAN
-    if num_spans <= count:
-        return np.asarray(np.partition(scores, num_items - count, axis=1)[:, num_items - count])
-    maxima = scores[:, : num_spans * SPAN].reshape(num_rows, num_spans, SPAN).max(axis=2)
-    return np.asarray(np.partition(maxima, num_spans - count, axis=1)[:, num_spans - count])
+    span = num_items // (SPANS * count)
+    if span < SPANS:
+        return _sorted(scores, count)
+    whole, each = num_items // span * span, np.arange(num_rows)[:, None]
+    maxima = np.maximum.reduceat(scores[:, :whole], np.arange(0, whole, span), axis=1)  # quicker than max
+    near = np.sort(_best(maxima, count), axis=1)  # in the catalogue's order, so that their items are too
+    inside = scores[:, :whole].reshape(num_rows, -1, span)[each, near]
+    items = np.concatenate([inside.reshape(num_rows, -1), scores[:, whole:]], axis=1)
+    place = _best(items, count)
+    within = near[each, np.minimum(place // span, count - 1)] * span + place % span
+    after = place - count * span + whole  # in what is left after the last span
+    return np.asarray(np.where(place < count * span, within, after))
+
+
+def _sorted(scores: np.ndarray, count: int) -> np.ndarray:
+    """As `_best`, of few items: a score's bits, which order as it does, and its place are one integer unlike others."""
+    num_items = scores.shape[1]
+    bits = np.add(scores, 0, dtype=np.float32).view(np.int32)  # one zero, not two
+    bits ^= (bits >> 31) & 0x7FFFFFFF  # of two negative ones the larger has the smaller bits
+    keys = bits.astype(np.int64) << 32 | np.arange(num_items - 1, -1, -1)
+    if count < num_items:
+        keys = np.partition(keys, num_items - count, axis=1)[:, num_items - count :]
+    return np.asarray(num_items - 1 - (np.sort(keys, axis=1)[:, ::-1] & 0xFFFFFFFF))
 
 
 def alike(profiles: csr_array, items: np.ndarray) -> np.ndarray:

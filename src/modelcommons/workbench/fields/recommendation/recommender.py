@@ -81,7 +81,7 @@ class Recommender:
         return Asked(items, moments, features)
 
     def scores(self, asked: Asked) -> np.ndarray:
-        """What is ranked, (users, items) float64: the model's scores and the trend of the moment."""
+        """What is ranked, (users, items) float32: the model's scores and the trend of the moment."""
         scores = self._score(asked)
         scores /= self.blend.scale
         if self.blend.trend:
@@ -91,15 +91,16 @@ class Recommender:
     def lists(self, asked: Asked) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Of each who asks: ten items they have not had (int64), and their scores."""
         scores = self.scores(asked)
-        for row, items in zip(scores, asked.items, strict=True):
-            row[items] = -np.inf
+        scores[asked.pairs()] = -np.inf
         best = ranking.top(scores, ranking.POOL if self.blend.diversity else LISTED)
-        for row, found in zip(scores, best, strict=True):
-            pool = found[found >= 0]
-            if self.blend.diversity and len(pool):
-                likeness = ranking.alike(self.catalogue.profiles, pool)
-                pool = pool[ranking.mixed(row[pool], likeness, LISTED, self.blend.diversity)]
-            yield pool, row[pool]
+        good, sizes = np.take_along_axis(scores, best, axis=1), (best >= 0).sum(axis=1)
+        for items, values, size in zip(best, good, sizes.tolist(), strict=True):
+            items, values = items[:size], values[:size]
+            if self.blend.diversity and size:
+                likeness = ranking.alike(self.catalogue.profiles, items)
+                picked = ranking.mixed(values, likeness, LISTED, self.blend.diversity)
+                items, values = items[picked], values[picked]
+            yield items, values
 
     def diversity(self, items: np.ndarray) -> float:
         return ranking.diversity(ranking.alike(self.catalogue.profiles, items))

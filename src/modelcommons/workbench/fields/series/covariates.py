@@ -27,6 +27,8 @@ class Beside:
 
     def without(self, windows: Windows) -> Windows:
         """The same windows over series that lack what the columns known ahead add, the past ones in `unit`."""
+        if not (len(self.effect) or len(self.unit)):
+            return windows
         panel = windows.panel
         series = tuple(
             replace(one, values=one.values - one.known[: len(one.values)] @ self.effect, past=one.past * self.unit)
@@ -38,6 +40,8 @@ class Beside:
 def learn(train: Windows) -> Beside:
     """From the steps that training windows touch."""
     panel, steps = train.panel, list(touched(train))
+    if not (panel.known or panel.past):
+        return Beside(np.zeros((0, len(panel.channels))), np.zeros(0))
     lag = panel.season if max(end for _, end in steps) > 2 * panel.season else 1
     squares, cross = np.zeros((len(panel.known),) * 2), np.zeros((len(panel.known), len(panel.channels)))
     for series, end in steps:
@@ -53,5 +57,7 @@ def learn(train: Windows) -> Beside:
 def bare(windows: Windows) -> Windows:
     """The same windows without the columns beside the series."""
     panel = windows.panel
+    if not (panel.known or panel.past):
+        return windows
     series = tuple(replace(one, known=one.known[:, :0], past=one.past[:, :0]) for one in panel.series)
     return Windows(replace(panel, known=(), past=(), series=series), windows.where)

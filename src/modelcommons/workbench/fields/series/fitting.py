@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -126,8 +127,8 @@ def _naive(train: Windows, validation: Windows, job: Job, started: float) -> Fit
     """It reads the series alone."""
     train, validation = (covariates.bare(windows) for windows in (train, validation))
     weight = linear.seasonal_naive(train.panel.season, train.panel.horizon)
-    error = linear.error(weight, linear.products(validation, train.panel.season))
-    fitted = Fitted(weight, 0.0, error, error, tuple(weight for _ in linear.stretches(train)[1:]))
+    error = float(linear.errors(weight[None], linear.products(validation, train.panel.season))[0])
+    fitted = Fitted(weight, 0.0, error, error, (weight,) * linear.STRETCHES)  # never fitted: the same without a stretch
     return _write_linear(fitted, covariates.learn(train), train, validation, job, {}, started)
 
 
@@ -165,11 +166,17 @@ def _write_linear(
     """The windows are those that the maps were fitted on: without what columns known ahead add."""
     config = _config(validation, job, fitted.lookback)
     alone = replace(config, known=())
-    maps = [linear_weights(held[:, -1], held[:, :-1].swapaxes(0, 1)) for held in (*fitted.held_out, fitted.weight)]
-    unseen = [*linear.stretches(train)[1:], validation]
-    if len(beside.effect):  # which all of the training steps gave
-        maps, unseen = maps[-1:], [validation]
-    spread = calibrated(zip(map(linear_run, maps), unseen, strict=True), alone)
+
+    def unseen() -> Iterator[tuple[Run, Windows]]:
+        """Each map, and windows that it was not fitted on."""
+        maps, parts = [fitted.weight], [validation]
+        if not len(beside.effect):  # which all of the training steps gave
+            stretches = linear.stretches(train)[1:]
+            maps, parts = [*fitted.held_out[: len(stretches)], *maps], [*stretches, *parts]
+        for held, part in zip(maps, parts, strict=True):
+            yield linear_run(linear_weights(held[:, -1], held[:, :-1].swapaxes(0, 1))), part
+
+    spread = calibrated(unseen(), alone)
     weight, past = fitted.weight[:, -1], fitted.weight[:, :-1].swapaxes(0, 1) * beside.unit[:, None, None]
     weights = linear_weights(weight, past, beside.effect)
     write_weights(weights, spread, job.folder)

@@ -172,11 +172,8 @@ class Forecaster:
         answers: list[Answer] = []
         for start in range(0, len(rows), BATCH):
             chunk = [rows[at].x for at in range(start, min(start + BATCH, len(rows)))]
-            outputs = self.run(self.inputs(chunk))
-            every = {
-                name: rounded(np.stack(list(map(self._restored, output, chunk)))).tolist()
-                for name, output in outputs.items()
-            }
+            outputs, scales = self.run(self.inputs(chunk)), list(map(self._scale, chunk))
+            every = {name: rounded(_restored(output, scales)).tolist() for name, output in outputs.items()}
             for at in range(len(chunk)):
                 found: dict[str, Any] = {name: values[at] for name, values in every.items()}
                 if "quantiles" in found:
@@ -207,10 +204,6 @@ class Forecaster:
             )
         scale = self._scale(history)
         return history if scale is None else replace(history, values=scale.apply(history.values))
-
-    def _restored(self, values: np.ndarray, history: History) -> np.ndarray:
-        scale = self._scale(history)
-        return values if scale is None else scale.undo(values)
 
     def _scale(self, history: History) -> Scale | None:
         """What the history is standardised by here; None where it was already, or need not be."""
@@ -301,6 +294,14 @@ def _errors(run: Run, windows: Windows, config: Config) -> np.ndarray:
         own = outputs[:, 1:] if outputs.shape[1] > 1 else outputs
         errors.append(np.stack([row.y for row in rows])[:, None] - own)
     return np.concatenate(errors)
+
+
+def _restored(outputs: np.ndarray, scales: Sequence[Scale | None]) -> np.ndarray:
+    """What each history of a batch was standardised by, undone."""
+    if not any(scales):
+        return outputs
+    pairs = zip(outputs, scales, strict=True)
+    return np.stack([values if scale is None else scale.undo(values) for values, scale in pairs])
 
 
 def _last(values: np.ndarray, num_steps: int) -> np.ndarray:

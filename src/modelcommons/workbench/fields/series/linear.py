@@ -9,6 +9,7 @@ forecast being made. So every ridge is judged on stretches of the training steps
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -80,19 +81,22 @@ def fit(train: Windows, validation: Windows, lookbacks: Sequence[int]) -> list[F
 
 def average(fitted: Sequence[Fitted], validation: Windows) -> Fitted:
     """The mean of several maps, which is one map over the longest look-back."""
+    if len(fitted) == 1:
+        return fitted[0]
     longest = max(one.lookback for one in fitted)
     weight = _mean([one.weight for one in fitted], longest)
     held_out = tuple(_mean(maps, longest) for maps in zip(*(one.held_out for one in fitted), strict=True))
     judged = float(np.mean([one.judged for one in fitted]))
     ridge = float(np.mean([one.ridge for one in fitted]))
-    return Fitted(weight, ridge, error(weight, products(validation, longest)), judged, held_out)
+    error = float(errors(weight[None], products(validation, longest))[0])
+    return Fitted(weight, ridge, error, judged, held_out)
 
 
 def stretches(train: Windows) -> list[Windows]:
     """The training windows in consecutive stretches that share no target; [] where the series are too short for it."""
     horizon = train.panel.horizon
     found: list[list[np.ndarray]] = [[] for _ in range(STRETCHES)]
-    for mine in train.by_series().values():
+    for mine in train.by_series.values():
         for part, chunk in zip(found, np.array_split(mine, STRETCHES), strict=True):
             part.append(chunk[: max(0, len(chunk) - horizon + 1)])
     parts = [Windows(train.panel, np.concatenate(part)) for part in found]
@@ -102,59 +106,65 @@ def stretches(train: Windows) -> list[Windows]:
 def products(windows: Windows, lookback: int) -> Products:
     """The sums of products of all windows with enough history; those of a series must follow each other."""
     panel, blocks = windows.panel, len(windows.panel.past) + 1
-    size, width, count = blocks * lookback + panel.horizon, lookback + panel.horizon, 0
-    total = np.zeros((size, size))
-    for at, mine in windows.by_series().items():
+    width, count = lookback + panel.horizon, 0
+    steps: list[list[np.ndarray]] = [[] for _ in range(blocks)]  # of each block, a channel of a series after the other
+    for at, mine in windows.by_series.items():
         first, last = max(int(mine[:, 1].min()), lookback), int(mine[:, 1].max())
         if last >= first:
-            steps, series = slice(first - lookback, last + panel.horizon), panel.series[at]
-            for channel in series.values[steps].T:
-                _add(total, (*series.past[steps].T, channel), lookback, width)
+            part, series = slice(first - lookback, last + panel.horizon), panel.series[at]
+            for channel in series.values[part].T:
+                for found, column in zip(steps, (*series.past[part].T, channel), strict=True):
+                    found.append(column)
             count += (last - first + 1) * len(panel.channels)
+    sizes = [*(lookback for _ in panel.past), width]
+    places = [slice(at * lookback, at * lookback + size) for at, size in enumerate(sizes)]
+    total = np.zeros((sum(sizes),) * 2)
+    for one, other in itertools.combinations_with_replacement(range(blocks), 2) if count else ():
+        sums = _products(steps[one], steps[other], width)[: sizes[one], : sizes[other]]
+        total[places[one], places[other]] = sums
+        total[places[other], places[one]] = sums.T
     return Products(total, count, blocks)
 
 
-def error(weight: np.ndarray, products: Products) -> float:
-    """Mean squared error of `weight` (horizon, blocks, look-back) over the windows that were summed up."""
-    horizon, blocks, lookback = weight.shape
-    sums, longest = products.mean, (len(products.total) - horizon) // blocks
+def errors(weights: np.ndarray, products: Products) -> np.ndarray:
+    """Mean squared error of each map, (maps,), over the windows that were summed up.
+
+    Args:
+        weights: (maps, horizon, blocks, look-back).
+    """
+    num_maps, horizon, blocks, lookback = weights.shape
+    sums, longest = products.total, (len(products.total) - horizon) // blocks
     past = (np.arange(blocks)[:, None] * longest + np.arange(longest - lookback, longest)).ravel()
-    targets, weight = np.arange(blocks * longest, len(sums)), weight.reshape(horizon, -1)
-    cross = np.sum(weight * sums[np.ix_(targets, past)])
-    own = np.sum((weight @ sums[np.ix_(past, past)]) * weight)
-    found = (np.trace(sums[np.ix_(targets, targets)]) - 2 * cross + own) / horizon
-    return max(0.0, float(found))  # rounding may leave a little less than nothing
+    targets, maps = np.arange(blocks * longest, len(sums)), weights.reshape(num_maps, horizon, -1)
+    left = maps @ sums[np.ix_(past, past)] - 2 * sums[np.ix_(targets, past)]
+    found = np.trace(sums[np.ix_(targets, targets)]) + np.vecdot(left, maps).sum(axis=1)
+    mean = found / (horizon * max(products.count, 1))
+    return np.asarray(np.maximum(mean, 0))  # rounding may leave a little less than nothing
 
 
 def _fit_one(train: Windows, parts: Sequence[Windows], judges: Sequence[Products], lookback: int) -> Fitted:
     every = products(train, lookback)
     whole = _path(every, lookback)
     without = [_path(every - products(_touching(train, part), lookback), lookback) for part in parts[1:]]
-    errors = np.array(
-        [
-            [error(path[at], judge) for path, judge in zip((*without, whole), judges, strict=True)]
-            for at in range(len(RIDGES))
-        ]
-    )  # (ridges, judges)
+    found = np.stack([errors(path, judge) for path, judge in zip((*without, whole), judges, strict=True)])
     there = [judge.count > 0 for judge in judges]
-    judged = np.log(np.maximum(errors[:, there], 1e-12)).mean(axis=1)
+    judged = np.log(np.maximum(found[there], 1e-12)).mean(axis=0)  # (ridges,)
     best = int(judged.argmin())
-    return Fitted(
-        whole[best], RIDGES[best], float(errors[best, -1]), float(judged[best]), tuple(path[best] for path in without)
-    )
+    weight, *held_out = (path[best].copy() for path in (whole, *without))  # the other ridges' maps are let go
+    return Fitted(weight, RIDGES[best], float(found[-1, best]), float(judged[best]), tuple(held_out))
 
 
 def _touching(train: Windows, part: Windows) -> Windows:
     """The training windows with a target among the targets of `part`."""
-    horizon, every, found = train.panel.horizon, train.by_series(), []
-    for at, own in part.by_series().items():
+    horizon, every, found = train.panel.horizon, train.by_series, []
+    for at, own in part.by_series.items():
         held, mine = own[:, 1], every[at]
         found.append(mine[(mine[:, 1] > held.min() - horizon) & (mine[:, 1] < held.max() + horizon)])
     return Windows(train.panel, np.concatenate(found))
 
 
-def _path(products: Products, lookback: int) -> list[np.ndarray]:
-    """One map (horizon, blocks, look-back) for each ridge, from one eigendecomposition."""
+def _path(products: Products, lookback: int) -> np.ndarray:
+    """A map for each ridge, (ridges, horizon, blocks, look-back), from one eigendecomposition."""
     blocks, level = products.blocks, np.eye(len(products.total))
     num_inputs = blocks * lookback
     for start in range(0, num_inputs, lookback):
@@ -164,41 +174,31 @@ def _path(products: Products, lookback: int) -> list[np.ndarray]:
     values, vectors = np.linalg.eigh(centred[:num_inputs, :num_inputs])
     cross, values = centred[num_inputs:, :num_inputs] @ vectors, values.clip(0)
     unit = max(float(values.mean()), 1e-12)
-    weights = [(cross / (values + ridge * unit)) @ vectors.T for ridge in RIDGES]
+    weights = np.stack([(cross / (values + ridge * unit)) @ vectors.T for ridge in RIDGES])
     # r + W (x - r) as one map: what the rows lack of 1 (of 0, beside the channel) is spread over the look-back
     wanted = (np.arange(blocks) == blocks - 1).astype(np.float64)[:, None]
-    mapped = [weight.reshape(-1, blocks, lookback) for weight in weights]
-    return [weight + (wanted - weight.sum(axis=2, keepdims=True)) / lookback for weight in mapped]
+    weights = weights.reshape(len(RIDGES), -1, blocks, lookback)
+    return np.asarray(weights + (wanted - weights.sum(axis=3, keepdims=True)) / lookback)
 
 
-def _add(total: np.ndarray, series: Sequence[np.ndarray], lookback: int, width: int) -> None:
-    """Adds the products of one channel (the last of `series`) and of the columns beside it to `total`."""
-    places = [slice(at * lookback, (at + 1) * lookback) for at in range(len(series))]
-    whole = slice(places[-1].start, None)
-    total[whole, whole] += _products(series[-1], series[-1], width)
-    for at, one in enumerate(series[:-1]):
-        for other in range(at, len(series) - 1):
-            found = _products(one, series[other], width)[:lookback, :lookback]
-            total[places[at], places[other]] += found
-            if other > at:
-                total[places[other], places[at]] += found.T
-        found = _products(one, series[-1], width)[:lookback]
-        total[places[at], whole] += found
-        total[whole, places[at]] += found.T
+def _products(ones: Sequence[np.ndarray], others: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """Sum over pairs and t of y zᵀ, y = one[t : t + width], z = other[t : t + width]; (width, width).
 
-
-def _products(one: np.ndarray, other: np.ndarray, width: int) -> np.ndarray:
-    """Sum over t of y zᵀ, y = one[t : t + width], z = other[t : t + width]; (width, width).
-
-    The first row and column are sums over all steps; along a diagonal each next sum has one product more and one less.
+    The first row and column are sums over all steps; along a diagonal each next sum has one product more and one less
+    of each pair, which are products of the pairs' first and last steps.
     """
-    count = len(one) - width + 1
+    counts = [len(one) - width + 1 for one in ones]
+    pairs = list(zip(ones, others, counts, strict=True))
     total = np.empty((width, width))
-    total[0] = np.correlate(other, one[:count])
-    total[1:, 0] = np.correlate(one[1:], other[:count])
-    into, out = other[count:], other[: width - 1]
+    total[0] = sum(np.correlate(other, one[:count]) for one, other, count in pairs)
+    total[:, 0] = total[0] if ones is others else sum(np.correlate(one, other[:count]) for one, other, count in pairs)
+    into, out = (
+        np.stack([one[part] for one in ones]).T @ np.stack([other[part] for other in others])
+        for part in (slice(1 - width, None), slice(width - 1))
+    )
+    change = into - out
     for row in range(width - 1):
-        total[row + 1, 1:] = total[row, :-1] + (one[count + row] * into - one[row] * out)
+        total[row + 1, 1:] = total[row, :-1] + change[row]
     return total
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
@@ -51,6 +52,9 @@ class Options(BaseModel):
     def _rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
         """In order, each once."""
         return tuple(sorted(set(levels)))
+
+
+WRITTEN = {"Y": -15, "M": -12, "D": -9, "m": -3, "s": None}  # up to where a moment is, in its text to the second
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -127,13 +131,13 @@ class Windows:
 
     def __init__(self, panel: Panel, where: np.ndarray) -> None:
         self.panel, self.where = panel, where
-        self._unit = np.dtype(f"M8[{panel.frequency.resolution}]")
+        self._written = WRITTEN[panel.frequency.resolution]
 
     def __len__(self) -> int:
         return len(self.where)
 
     def __getitem__(self, index: int) -> Row:
-        at, origin = self.where[range(len(self))[index]].tolist()  # IndexError ends a loop
+        at, origin = self.where[index].tolist()  # IndexError ends a loop
         panel, series = self.panel, self.panel.series[at]
         naive = panel.naive[at] if panel.naive else None
         history = History(
@@ -151,17 +155,17 @@ class Windows:
     def take(self, indices: np.ndarray) -> Windows:
         return Windows(self.panel, self.where[indices])
 
-    def by_series(self) -> dict[int, np.ndarray]:
+    @cached_property
+    def by_series(self) -> Mapping[int, np.ndarray]:
         """The windows of each series that has any: its index -> its part of `where`, in order."""
-        order = np.argsort(self.where[:, 0], kind="stable")
-        which, first = np.unique(self.where[order, 0], return_index=True)
-        return dict(zip(which.tolist(), np.split(self.where[order], first[1:]), strict=True)) if len(order) else {}
+        where = self.where[np.argsort(self.where[:, 0], kind="stable")]
+        first = np.flatnonzero(np.diff(where[:, 0], prepend=-1))
+        return dict(zip(where[first, 0].tolist(), np.split(where, first[1:]), strict=True)) if len(where) else {}
 
     def _id(self, at: int, origin: int) -> str:
         """`ETTh1.csv@2017-10-20 00:00`: the first step that is forecast."""
         series = self.panel.series[at]
-        moment = series.times[origin].astype(self._unit)
-        return f"{series.name}@{str(moment).replace('T', ' ')}"
+        return f"{series.name}@{str(series.times[origin])[: self._written].replace('T', ' ')}"
 
 
 def _before(series: Series, origin: int) -> np.ndarray:
@@ -182,7 +186,7 @@ def evenly(count: int, most: int) -> np.ndarray:
 
 def touched(windows: Windows) -> Iterator[tuple[Series, int]]:
     """Each series that the windows are of, and the step after their last target."""
-    for at, mine in windows.by_series().items():
+    for at, mine in windows.by_series.items():
         yield windows.panel.series[at], int(mine[:, 1].max()) + windows.panel.horizon
 
 

@@ -148,6 +148,7 @@ def fit(task: str, train: Records, validation: Records, job: Job) -> Fit:
     return Fit(
         metric=metric, value=value, curve=(Point(0, 1.0, seconds, loss, value),), steps=0, epochs=1.0,
         seconds=seconds, rows_per_second=len(known.y) / max(seconds, 1e-9), parameters=size, trained_parameters=size,
+        stopped="budget" if job.max_steps and name == "boosting" else "done",
         settings={**chosen.settings, "held out": f"{len(rows):,} rows in {len(folds)} parts",
                   "loss on held-out rows": tried, **_told(finish)},
     )  # fmt: skip
