@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from modelcommons.errors import FormatError
 from modelcommons.workbench.fields.text.language.tokens import Pieces
+from modelcommons.workbench.fields.text.sequences.memory import PairMemory
 
 
 class Codec(Protocol):
@@ -18,7 +20,10 @@ class Codec(Protocol):
     never: tuple[int, ...]  # tokens that are not written
 
     def source(self, text: str, most: int) -> list[int]:
-        """At most so many tokens, the end included."""
+        """What is read: at most so many tokens, the end included, with neighbours as many of each of their texts."""
+
+    def alone(self, text: str, most: int) -> list[int]:
+        """The source without neighbours."""
 
     def target(self, text: str, most: int) -> list[int]:
         """At most so many tokens; with the end where there is room for it."""
@@ -37,6 +42,9 @@ class PieceCodec:
         self.pad = self.start = self.end = pieces.end
 
     def source(self, text: str, most: int) -> list[int]:
+        return self.alone(text, most)
+
+    def alone(self, text: str, most: int) -> list[int]:
         return [*self._pieces.encode(self._prefix + text).tolist()[: most - 1], self.end]
 
     def target(self, text: str, most: int) -> list[int]:
@@ -44,6 +52,27 @@ class PieceCodec:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._pieces.decode(ids)
+
+
+class NeighbourCodec(PieceCodec):
+    """A source is read with the pairs most like it: `source end`, then `source end target end` of each."""
+
+    def __init__(self, pieces: Pieces, prefix: str, memory: PairMemory, count: int) -> None:
+        super().__init__(pieces, prefix)
+        self.memory, self.count = memory, count
+
+    def source(self, text: str, most: int) -> list[int]:
+        """At most so many tokens of each text."""
+        return list(chain(self.alone(text, most), *(self.pair(*pair, most) for pair in self.beside(text))))
+
+    def beside(self, text: str) -> list[tuple[str, str]]:
+        """The pairs most like a text, the most alike first."""
+        return [self.memory.pairs[at] for at in self.memory.find(text, self.count)]
+
+    def pair(self, source: str, target: str, most: int) -> list[int]:
+        """A pair as tokens, at most so many of each text."""
+        both = (self._pieces.encode(text).tolist()[: most - 1] for text in (source, target))
+        return [token for tokens in both for token in (*tokens, self.end)]
 
 
 class OpenCodec:
@@ -60,6 +89,9 @@ class OpenCodec:
         self.never: tuple[int, ...] = tuple({self.pad, self.start} - {self.end})
 
     def source(self, text: str, most: int) -> list[int]:
+        return self.alone(text, most)
+
+    def alone(self, text: str, most: int) -> list[int]:
         return list(self._tokenizer(self._prefix + text, truncation=True, max_length=most)["input_ids"])
 
     def target(self, text: str, most: int) -> list[int]:

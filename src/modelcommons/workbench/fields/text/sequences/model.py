@@ -17,8 +17,9 @@ from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, read_config
 from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokenizer
 from modelcommons.workbench.fields.text.language.tokens import read_pieces
-from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES
-from modelcommons.workbench.fields.text.sequences.codecs import Codec, OpenCodec, PieceCodec
+from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES, TransformerOptions
+from modelcommons.workbench.fields.text.sequences.codecs import Codec, NeighbourCodec, OpenCodec, PieceCodec
+from modelcommons.workbench.fields.text.sequences.memory import MEMORY, PairMemory
 from modelcommons.workbench.fields.text.sequences.networks import Read, onnx_reads, open_network, reads
 from modelcommons.workbench.fields.text.sequences.pairs import LONGEST
 from modelcommons.workbench.fields.text.sequences.search import Rule, Search, search
@@ -76,6 +77,10 @@ class SequenceModel:
             if kept.startswith(told) and len(kept) > len(told):
                 yield kept[len(told) :]
                 told = kept
+
+    def beside(self, text: str) -> list[tuple[str, str]]:
+        """The pairs that are read beside a source, the most alike first; none where the model has no memory."""
+        return self.codec.beside(text) if isinstance(self.codec, NeighbourCodec) else []
 
     def nats(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """What each target costs behind its source, (pairs,)."""
@@ -136,7 +141,7 @@ def load(folder: Path, variant: str = "") -> SequenceModel:
 
 def files(folder: Path, variant: str = "") -> list[str]:
     """What is read to predict."""
-    beside = [name for name in (*TOKENIZER_FILES, *OPEN_FILES) if (folder / name).is_file()]
+    beside = [name for name in (*TOKENIZER_FILES, *OPEN_FILES, MEMORY) if (folder / name).is_file()]
     return [CONFIG, *beside, variant or WEIGHTS]
 
 
@@ -152,13 +157,21 @@ def _own_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
 
     from modelcommons.workbench.fields.text.sequences.transformer import Transformer
 
+    options = _own_options(folder, config)
     try:
-        options = ARCHITECTURES[config["architecture"]].model_validate(config["options"])
-        network = Transformer(read_pieces(folder).size, **options.model_dump(exclude={"vocabulary"}))
+        pieces = read_pieces(folder)
+        network = Transformer(pieces.size, **options.model_dump(exclude={"vocabulary"}), end=pieces.end)
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (KeyError, ValidationError, RuntimeError) as error:
+    except RuntimeError as error:
         raise FormatError(f"{folder}: the weights are not those of its config ({error!s:.200}).") from error
     return network
+
+
+def _own_options(folder: Path, config: Mapping[str, Any]) -> TransformerOptions:
+    try:
+        return ARCHITECTURES[config["architecture"]].model_validate(config["options"])
+    except (KeyError, ValidationError) as error:
+        raise FormatError(f"{folder / CONFIG}: `options` are not those of such a model ({error!s:.200}).") from error
 
 
 def _preprocess(config: Mapping[str, Any], folder: Path) -> Preprocess:
@@ -172,6 +185,9 @@ def _preprocess(config: Mapping[str, Any], folder: Path) -> Preprocess:
 
 def _codec(folder: Path, config: Mapping[str, Any], preprocess: Preprocess) -> Codec:
     if config["model_type"] == MODEL_TYPE:
+        count = _own_options(folder, config).neighbours
+        if count:
+            return NeighbourCodec(read_pieces(folder), preprocess.prefix, PairMemory.read(folder), count)
         return PieceCodec(read_pieces(folder), preprocess.prefix)
     return open_codec(folder, preprocess.prefix)
 

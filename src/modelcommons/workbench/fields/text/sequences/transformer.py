@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding, linear, relu, scaled_dot_product_attention
 
 from modelcommons.workbench.fields.text.language.gpt import FACTOR, PRIME, TURN, KeysValues
+from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,13 @@ class Memory:
     mask: Tensor  # (B, 1, 1, S) bool, false where a source is shorter
     source: list[KeysValues]  # of each block, (B, H, S, D / H)
     past: list[KeysValues] | None = None  # of each block, (B, H, T, D / H)
+    copied: tuple[Tensor, Tensor] | None = None  # keys (B, S, D) and tokens (B, S) of what may be copied
 
     def of(self, rows: Tensor) -> Memory:
         """The memories of these rows, (N,) int64, in that order."""
         past = None if self.past is None else [(k[rows], v[rows]) for k, v in self.past]
-        return Memory(self.mask[rows], [(k[rows], v[rows]) for k, v in self.source], past)
+        copied = None if self.copied is None else (self.copied[0][rows], self.copied[1][rows])
+        return Memory(self.mask[rows], [(k[rows], v[rows]) for k, v in self.source], past, copied)
 
 
 class Transformer(nn.Module):
@@ -38,7 +41,7 @@ class Transformer(nn.Module):
 
     def __init__(
         self, size: int, width: int, encoder_layers: int, decoder_layers: int, heads: int, ngrams: int, buckets: int,
-        dropout: float,
+        dropout: float, neighbours: int = 0, end: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.width, self.dropout = width, dropout
@@ -47,6 +50,7 @@ class Transformer(nn.Module):
         self.encoder = nn.ModuleList(Block(width, heads, dropout, causal=False) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(Block(width, heads, dropout, causal=True) for _ in range(decoder_layers))
         self.read_norm, self.write_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.neighbours = Neighbours(width, neighbours, end) if neighbours else None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor) -> Tensor:
         """Sources (B, S), 1 where they have a token (B, S), targets (B, T) -> logits of the tokens after (B, T, V)."""
@@ -59,7 +63,8 @@ class Transformer(nn.Module):
         for block in self.encoder:
             x_BSD, _ = block(x_BSD, mask, None, None)
         x_BSD = self.read_norm(x_BSD)
-        return Memory(mask, [block.across.keys_values(x_BSD) for block in self.decoder])  # type: ignore[union-attr,operator]
+        copied = None if self.neighbours is None else (self.neighbours.key(x_BSD), input_ids)
+        return Memory(mask, [block.across.keys_values(x_BSD) for block in self.decoder], None, copied)  # type: ignore[union-attr,operator]
 
     def decode(self, ids: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Logits (B, T, V) behind each of the tokens (B, T), and a memory that holds them too."""
@@ -68,12 +73,21 @@ class Transformer(nn.Module):
             past = None if memory.past is None else memory.past[at]
             x_BTD, own = block(x_BTD, memory.mask, past, memory.source[at])
             kept.append(own)
-        logits = linear(self.write_norm(x_BTD), self.embed)
-        return logits, Memory(memory.mask, memory.source, kept)
+        x_BTD = self.write_norm(x_BTD)
+        logits = linear(x_BTD, self.embed)
+        if self.neighbours is not None:
+            assert memory.copied is not None
+            logits = self.neighbours.mixed(x_BTD, logits, *memory.copied, memory.mask[:, 0])
+        return logits, Memory(memory.mask, memory.source, kept, memory.copied)
 
     def _embedded(self, ids: Tensor, first: int, with_ngrams: bool = False) -> Tensor:
         """(B, T) -> (B, T, D); `first`: the position of the first."""
-        x_BTD = embedding(ids, self.embed) * self.width**0.5 + self._positions(ids, first)
+        x_BTD = embedding(ids, self.embed) * self.width**0.5
+        if with_ngrams and self.neighbours is not None:
+            x_BTD, places = self.neighbours.marked(ids, x_BTD)
+        else:
+            places = first + torch.arange(ids.shape[1], device=ids.device)
+        x_BTD = x_BTD + self._positions(places)
         hashed, before = ids, ids
         for vectors in self.embed_ngrams if with_ngrams else ():
             before = torch.cat([torch.full_like(ids[:, :1], -1), before[:, : ids.shape[1] - 1]], dim=1)
@@ -81,12 +95,12 @@ class Transformer(nn.Module):
             x_BTD = x_BTD + embedding(hashed % len(vectors), vectors)
         return dropout(x_BTD, self.dropout, self.training)
 
-    def _positions(self, ids: Tensor, first: int) -> Tensor:
-        """Sines and cosines of each position, (T, D)."""
+    def _positions(self, places: Tensor) -> Tensor:
+        """Sines and cosines of positions, (..., D)."""
         half = self.width // 2
-        pace = TURN ** (-torch.arange(half, device=ids.device, dtype=torch.float32) / half)
-        angle = (first + torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32))[:, None] * pace
-        return torch.cat([angle.sin(), angle.cos()], dim=1)
+        pace = TURN ** (-torch.arange(half, device=places.device, dtype=torch.float32) / half)
+        angle = places.float()[..., None] * pace
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 class Block(nn.Module):
