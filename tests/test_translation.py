@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.text.language.tokens import END, learn_pieces
 from modelcommons.workbench.fields.text.listed import Listed
 from modelcommons.workbench.fields.text.sequences import rewriting, translating
+from modelcommons.workbench.fields.text.sequences.memory import PairMemory
 from modelcommons.workbench.fields.text.sequences.model import Preprocess, load_network, padded
 from modelcommons.workbench.fields.text.sequences.nearest import Nearest
 from modelcommons.workbench.fields.text.sequences.networks import logits_of, reads
@@ -361,6 +363,76 @@ def test_open_models_with_tokenizers_of_sentencepiece(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPackage, match=r"needs 'sentencepiece'. Install it: pip install sentencepiece"):
         TASK.load(folder)
+
+
+# --- neighbours -----------------------------------------------------------------------------------------------------
+
+PAIRS = [("red owl", "eule"), ("red cat", "katze"), ("a red owl", "die eule"), ("blue", "blau")]
+
+
+def test_no_pair_is_its_own_neighbour_nor_one_of_its_group() -> None:
+    memory = PairMemory(PAIRS)
+    alone = [places.tolist() for places in memory.neighbours(2, [None] * 4)]
+    assert alone == [[2, 1], [0, 2], [0, 1], [0, 2]], "the most alike first, of equal ones the first"
+    assert [places.tolist() for places in memory.neighbours(4, ["a", None, "a", "b"])] == [
+        [1, 3], [0, 2, 3], [1, 3], [0, 2, 1],
+    ]  # fmt: skip
+    assert memory.find("red owl", 9).tolist() == [0, 2, 1, 3], "all there are"
+
+
+@pytest.fixture(scope="module")
+def looking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with two neighbours, hardly trained."""
+    place = tmp_path_factory.mktemp("looking")
+    options = {"width": 16, "heads": 2, "buckets": 64, "vocabulary": 320, "neighbours": 2}
+    TASK.fit(rows(), rows(4), job(Choice(None, "transformer", options), place, {}))
+    return place / "model"
+
+
+def test_the_pairs_most_like_a_source_are_read_behind_it(looking: Path) -> None:
+    model = TASK.load(looking)
+    pairs = model.beside("the cat saw 33")
+    assert pairs[0] == ("the cat saw 3", "cat 3") and len(pairs) == 2
+    read, texts = model.codec.source("the cat saw 33", 30), ["the cat saw 33", *pairs[0], *pairs[1]]
+    assert read == [token for text in texts for token in model.codec.alone(text, 30)]
+    assert TASK.carried(looking) == ["memory.parquet"] and "memory.parquet" in TASK.files(looking)
+    row = Row("a", "the cat <saw>", Known(("x",), "13a"))
+    shown = TASK.explainer(looking).show(row, TASK.explainer(looking).attribute(row))
+    (source, target) = model.beside("the cat <saw>")[1]
+    assert f"≈ {source} → {target}" in shown and "<saw>" not in shown
+
+
+def test_a_memory_that_is_damaged_is_refused_in_a_sentence(looking: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(looking, folder)
+    for wrong in ({"source": ["a"]}, {"source": ["a"], "target": [1]}, {"source": [None], "target": ["b"]}):
+        pq.write_table(pa.table(wrong), folder / "memory.parquet")
+        with pytest.raises(FormatError, match=r"Expected the training pairs of a model in .*memory\.parquet"):
+            TASK.load(folder)
+    (folder / "memory.parquet").write_bytes(b"PAR1")
+    with pytest.raises(FormatError, match="Get the model again"):
+        TASK.load(folder)
+
+
+def test_a_token_stands_in_its_own_text_and_what_is_copied_is_counted_with_what_is_drawn() -> None:
+    import torch
+
+    from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours
+
+    torch.manual_seed(0)
+    part, ids = Neighbours(8, 1, end=0), torch.tensor([[5, 6, 0, 7, 0, 8, 9, 9, 0, 0]])
+    _, places = part.marked(ids, torch.randn(1, 10, 8))
+    assert places.tolist() == [[0, 1, 2, 0, 1, 0, 1, 2, 3, 0]]
+    read, logits, keys = torch.randn(1, 3, 8), torch.randn(1, 3, 12), torch.randn(1, 10, 8)
+    mask = torch.tensor([[[True] * 9 + [False]]])
+    with torch.no_grad():
+        mixed = part.mixed(read, logits, keys, ids, mask).exp()
+        part.gate.bias.fill_(30.0)
+        copied = part.mixed(read, logits, keys, ids, mask).exp()
+    torch.testing.assert_close(mixed.sum(2), torch.ones(1, 3))
+    pointed = ((part.query(read) @ keys.transpose(1, 2)) / 8**0.5)[..., :9].softmax(-1)
+    torch.testing.assert_close(copied[..., 9], pointed[..., 6:8].sum(2), atol=1e-6, rtol=1e-4)
+    assert float(copied[..., [1, 2, 3, 4, 10, 11]].max()) < 1e-6
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class Translation(SequenceTask):
             "model": {
                 "new": "transformer",
                 "options": {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "ngrams": 1,
-                            "vocabulary": 420, "dropout": 0},
+                            "vocabulary": 420, "dropout": 0, "neighbours": 1},
             },
             "data": {
                 "columns": {"source": "english", "target": "foreign"}, "options": {"beam": 2}, "checks": [],

@@ -67,7 +67,7 @@ class Examples:
         self._beside: list[list[list[int]]] = [[] for _ in rows]
         if isinstance(codec, NeighbourCodec):
             known = [codec.pair(*pair, self.max_source) for pair in codec.memory.pairs]
-            near = codec.memory.neighbours(codec.count + SPARE)
+            near = codec.memory.neighbours(codec.count + SPARE, [row.group for row in rows])
             self._beside = [[known[at] for at in places] for places in near]
         self._count = codec.count if isinstance(codec, NeighbourCodec) else 0
 
@@ -99,7 +99,7 @@ class Examples:
         beside = self._beside[at]
         if not beside:
             return self._sources[at]
-        kept = [pair for pair, drop in zip(beside, rng.random(len(beside)) < PASSED_OVER, strict=True) if not drop]
+        kept = [pair for pair, chance in zip(beside, rng.random(len(beside)), strict=True) if chance >= PASSED_OVER]
         return list(chain(self._sources[at], *kept[: self._count]))
 
 

@@ -52,9 +52,17 @@ class PairMemory:
         """Where the pairs stand whose sources are most like a text, the most alike first."""
         return self._alike.find([text], count)[0]
 
-    def neighbours(self, count: int) -> list[np.ndarray]:
-        """The same for the source of each pair. None is its own neighbour: it would be given its answer."""
-        return self._alike.find([source for source, _ in self.pairs], count, but=range(len(self.pairs)))
+    def neighbours(self, count: int, groups: Sequence[str | None]) -> list[np.ndarray]:
+        """The same for each pair of the memory, which is not its own neighbour: it would be given its answer.
+
+        Args:
+            groups: of each pair; none of its own group is its neighbour either, since a test's groups may be new.
+        """
+        kin: dict[str, list[int]] = {}
+        for at, group in enumerate(groups):
+            kin.setdefault(group or "", []).append(at)
+        but = [kin[group] if group else [at] for at, group in enumerate(groups)]
+        return self._alike.find([source for source, _ in self.pairs], count, but)
 
 
 def _damaged(path: Path, why: str) -> FormatError:

@@ -23,19 +23,19 @@ class Alike:
         self._weights = TfidfVectorizer(analyzer="char", ngram_range=CHARACTERS)
         self._sources = self._weights.fit_transform(sources).T.tocsr()  # (n-grams, sources)
 
-    def find(self, texts: Sequence[str], count: int, but: Sequence[int] | None = None) -> list[np.ndarray]:
-        """Where the most alike sources of each text stand, `count` at most, the first of equal ones first.
+    def find(self, texts: Sequence[str], count: int, but: Sequence[Sequence[int]] = ()) -> list[np.ndarray]:
+        """Where the sources most like each text stand, `count` at most, the most alike first, of equal ones the first.
 
         Args:
-            but: a source for each text that is not to be found: itself.
+            but: for each text, where sources stand that are not to be found: itself, and what belongs to it.
         """
         found = []
         for start in range(0, len(texts), BLOCK):
             alike = (self._weights.transform(texts[start : start + BLOCK]) @ self._sources).toarray()
-            if but is not None:
-                alike[np.arange(len(alike)), but[start : start + BLOCK]] = -1.0
-            most = min(count, alike.shape[1] - (but is not None))
-            found += [largest(each, most) for each in alike]
+            for at, each in enumerate(alike, start):
+                if but:
+                    each[list(but[at])] = -1.0
+                found.append(largest(each, min(count, int((each >= 0).sum()))))
         return found
 
 

@@ -21,7 +21,7 @@ class Neighbours(nn.Module):
     def __init__(self, width: int, count: int, end: int) -> None:
         super().__init__()
         self.end = end
-        self.kinds = nn.Parameter(torch.randn(1 + 2 * count, width) * 0.5)  # source; source and target of each pair
+        self.embed_texts = nn.Parameter(torch.randn(1 + 2 * count, width) * 0.5)  # source; source and target of each pair
         self.before = nn.Linear(width, width, bias=False)
         self.query, self.key = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
         self.gate = nn.Linear(width, 1)
@@ -32,7 +32,7 @@ class Neighbours(nn.Module):
         texts = ends.cumsum(1) - ends
         same = (texts[:, :, None] == texts[:, None, :]).long()
         before = torch.cat([torch.zeros_like(x_BSD[:, :1]), x_BSD[:, :-1]], dim=1)
-        kinds = embedding(texts.clamp(max=len(self.kinds) - 1), self.kinds)
+        kinds = embedding(texts.clamp(max=len(self.embed_texts) - 1), self.embed_texts)
         return x_BSD + kinds + self.before(before), same.tril(-1).sum(2)
 
     def mixed(self, x_BTD: Tensor, logits: Tensor, keys: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
