@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 from modelcommons.errors import FormatError
 from modelcommons.workbench.fields.text.language.tokens import Pieces
 from modelcommons.workbench.fields.text.sequences.memory import PairMemory
+
+REMEMBERED = 4096  # texts whose neighbours need not be looked for again
 
 
 class Codec(Protocol):
@@ -60,12 +63,13 @@ class NeighbourCodec(PieceCodec):
     def __init__(self, pieces: Pieces, prefix: str, memory: PairMemory, count: int) -> None:
         super().__init__(pieces, prefix)
         self.memory, self.count = memory, count
+        self.beside = lru_cache(REMEMBERED)(self._beside)
 
     def source(self, text: str, most: int) -> list[int]:
         """At most so many tokens of each text."""
         return list(chain(self.alone(text, most), *(self.pair(*pair, most) for pair in self.beside(text))))
 
-    def beside(self, text: str) -> list[tuple[str, str]]:
+    def _beside(self, text: str) -> list[tuple[str, str]]:
         """The pairs most like a text, the most alike first."""
         return [self.memory.pairs[at] for at in self.memory.find(text, self.count)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 JUDGED = 300  # validation rows that checkpoints are chosen by, at most
 SPARE = 3  # neighbours beyond those that are read, for those passed over
+ALONE = float(__import__("os").environ.get("X_ALONE", "0.25"))
 PASSED_OVER = float(__import__("os").environ.get("X_DROP", "0.2"))  # share of neighbours, while training
 IGNORED = -100  # label of a place that has no token
 
@@ -88,19 +89,20 @@ class Examples:
         import torch
 
         some = [self.pairs[at] for at in indices]
-        ids, mask = padded([self._source(at, rng) for at, _ in some], self.codec.pad)
+        sources = [self._sources[at] for at, _ in some]
+        if self._count and rng.random() >= ALONE:
+            sources = [[*source, *self._drawn(at, rng)] for source, (at, _) in zip(sources, some, strict=True)]
+        ids, mask = padded(sources, self.codec.pad)
         labels, there = padded([target for _, target in some], self.codec.pad)
         before = np.concatenate([np.full((len(some), 1), self.codec.start), labels[:, :-1]], axis=1)
         labels[there == 0] = IGNORED
         return tuple(map(torch.from_numpy, (ids, mask, before, labels)))  # type: ignore[return-value]
 
-    def _source(self, at: int, rng: np.random.Generator) -> list[int]:
-        """A source with its neighbours, some passed over, so that no row always stands beside the same ones."""
+    def _drawn(self, at: int, rng: np.random.Generator) -> Iterator[int]:
+        """The neighbours of a row, some passed over, so that it does not always stand beside the same ones."""
         beside = self._beside[at]
-        if not beside:
-            return self._sources[at]
         kept = [pair for pair, chance in zip(beside, rng.random(len(beside)), strict=True) if chance >= PASSED_OVER]
-        return list(chain(self._sources[at], *kept[: self._count]))
+        return chain(*kept[: self._count])
 
 
 def fit(train: Rows, validation: Rows, job: Job, judge: Judge) -> Fit:

@@ -13,9 +13,11 @@ class Neighbours(nn.Module):
     """What it takes to read pairs beside a source, and to copy from them.
 
     A token is told which text it is of, its place in that text and the token before it, so that a writer finds what
-    comes next. What is written is either drawn from the vocabulary or copied from where a query points.
+    comes next; the logits of the tokens that a query points at are raised. The scores of drawing and copying are added
+    before the softmax (Gu et al., Incorporating Copying Mechanism, 2016): where probabilities are mixed behind it (See,
+    Liu & Manning, Get To The Point, 2017), copying is learned at once, and then hardly anything else.
 
-    Source: Bulté & Tezcan, Neural Fuzzy Repair (2019); See, Liu & Manning, Get To The Point (2017), section 2.2.
+    Source: Bulté & Tezcan, Neural Fuzzy Repair: Integrating Fuzzy Matches into Neural Machine Translation (2019).
     """
 
     def __init__(self, width: int, count: int, end: int) -> None:
@@ -35,11 +37,8 @@ class Neighbours(nn.Module):
         kinds = embedding(texts.clamp(max=len(self.embed_texts) - 1), self.embed_texts)
         return x_BSD + kinds + self.before(before), same.tril(-1).sum(2)
 
-    def mixed(self, x_BTD: Tensor, logits: Tensor, keys: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logarithms of drawing and copying together, (B, T, V). `mask`: (B, 1, S)."""
+    def raised(self, x_BTD: Tensor, logits: Tensor, keys: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits (B, T, V), those of the tokens pointed at raised. `mask`: (B, 1, S)."""
         scores = self.query(x_BTD) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
-        gate = self.gate(x_BTD).float().sigmoid()
-        copied = gate * scores.float().masked_fill(~mask, -torch.inf).softmax(-1)  # (B, T, S)
-        drawn = (1 - gate) * logits.float().softmax(-1)
-        places = ids[:, None].expand(-1, x_BTD.shape[1], -1)
-        return drawn.scatter_add(2, places, copied).clamp(min=1e-12).log()
+        pointed = scores.masked_fill(~mask, -torch.inf).softmax(-1) * self.gate(x_BTD)  # (B, T, S)
+        return logits.scatter_add(2, ids[:, None].expand(-1, x_BTD.shape[1], -1), pointed)

@@ -77,7 +77,7 @@ class Transformer(nn.Module):
         logits = linear(x_BTD, self.embed)
         if self.neighbours is not None:
             assert memory.copied is not None
-            logits = self.neighbours.mixed(x_BTD, logits, *memory.copied, memory.mask[:, 0])
+            logits = self.neighbours.raised(x_BTD, logits, *memory.copied, memory.mask[:, 0])
         return logits, Memory(memory.mask, memory.source, kept, memory.copied)
 
     def _embedded(self, ids: Tensor, first: int, with_ngrams: bool = False) -> Tensor:
