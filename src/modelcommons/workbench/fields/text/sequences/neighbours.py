@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+SURE = 4.0  # what a token behind the right one is ahead by, at first
+
 
 class Neighbours(nn.Module):
     """What it takes to read pairs beside a source, and to copy from them.
@@ -20,12 +22,13 @@ class Neighbours(nn.Module):
     Source: Bulté & Tezcan, Neural Fuzzy Repair: Integrating Fuzzy Matches into Neural Machine Translation (2019).
     """
 
-    def __init__(self, width: int, count: int, end: int) -> None:
+    def __init__(self, width: int, heads: int, count: int, end: int) -> None:
         super().__init__()
         self.end = end
         self.embed_texts = nn.Parameter(torch.randn(1 + 2 * count, width) * 0.5)  # source; source and target of each pair
         self.before = nn.Linear(width, width, bias=False)
         self.query, self.key = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.going_on = nn.Parameter(torch.linspace(0.0, SURE, heads + 1))  # of each head, and of the pointer
         self.gate = nn.Linear(width, 1)
 
     def marked(self, ids: Tensor, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,8 +40,17 @@ class Neighbours(nn.Module):
         kinds = embedding(texts.clamp(max=len(self.embed_texts) - 1), self.embed_texts)
         return x_BSD + kinds + self.before(before), same.tril(-1).sum(2)
 
-    def raised(self, x_BTD: Tensor, logits: Tensor, keys: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    def follows(self, written: Tensor, ids: Tensor) -> Tensor:
+        """1 where a token stands behind the same token as the next one to be written, (B, T, S)."""
+        before = torch.cat([torch.full_like(ids[:, :1], self.end), ids[:, :-1]], dim=1)
+        return (written[:, :, None] == before[:, None]).float()
+
+    def leaning(self, mask: Tensor, follows: Tensor) -> Tensor:
+        """What attention to the texts begins with, (B, H, T, S). `mask`: (B, 1, 1, S)."""
+        return (self.going_on[:-1, None, None] * follows[:, None]).masked_fill(~mask, -torch.inf)
+
+    def raised(self, x_BTD: Tensor, logits: Tensor, keys: Tensor, ids: Tensor, mask: Tensor, follows: Tensor) -> Tensor:
         """Logits (B, T, V), those of the tokens pointed at raised. `mask`: (B, 1, S)."""
-        scores = self.query(x_BTD) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
+        scores = self.query(x_BTD) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5 + self.going_on[-1] * follows
         pointed = scores.masked_fill(~mask, -torch.inf).softmax(-1) * self.gate(x_BTD)  # (B, T, S)
-        return logits.scatter_add(2, ids[:, None].expand(-1, x_BTD.shape[1], -1), pointed)
+        return logits.scatter_add(2, ids[:, None].expand(-1, x_BTD.shape[1], -1), pointed.to(logits))

@@ -50,7 +50,7 @@ class Transformer(nn.Module):
         self.encoder = nn.ModuleList(Block(width, heads, dropout, causal=False) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(Block(width, heads, dropout, causal=True) for _ in range(decoder_layers))
         self.read_norm, self.write_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.neighbours = Neighbours(width, neighbours, end) if neighbours else None
+        self.neighbours = Neighbours(width, heads, neighbours, end) if neighbours else None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor) -> Tensor:
         """Sources (B, S), 1 where they have a token (B, S), targets (B, T) -> logits of the tokens after (B, T, V)."""
@@ -69,15 +69,19 @@ class Transformer(nn.Module):
     def decode(self, ids: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Logits (B, T, V) behind each of the tokens (B, T), and a memory that holds them too."""
         x_BTD, kept = self._embedded(ids, 0 if memory.past is None else memory.past[0][0].shape[2]), []
+        mask = memory.mask
+        if self.neighbours is not None:
+            follows = self.neighbours.follows(ids, memory.copied[1])
+            mask = self.neighbours.leaning(mask, follows)
         for at, block in enumerate(self.decoder):
             past = None if memory.past is None else memory.past[at]
-            x_BTD, own = block(x_BTD, memory.mask, past, memory.source[at])
+            x_BTD, own = block(x_BTD, mask, past, memory.source[at])
             kept.append(own)
         x_BTD = self.write_norm(x_BTD)
         logits = linear(x_BTD, self.embed)
         if self.neighbours is not None:
             assert memory.copied is not None
-            logits = self.neighbours.raised(x_BTD, logits, *memory.copied, memory.mask[:, 0])
+            logits = self.neighbours.raised(x_BTD, logits, *memory.copied, memory.mask[:, 0], follows)
         return logits, Memory(memory.mask, memory.source, kept, memory.copied)
 
     def _embedded(self, ids: Tensor, first: int, with_ngrams: bool = False) -> Tensor:
