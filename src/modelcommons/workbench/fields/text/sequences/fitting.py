@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 JUDGED = 300  # validation rows that checkpoints are chosen by, at most
 SPARE = 3  # neighbours beyond those that are read, for those passed over
-ALONE = float(__import__("os").environ.get("X_ALONE", "0.25"))
-PASSED_OVER = float(__import__("os").environ.get("X_DROP", "0.2"))  # share of neighbours, while training
+ALONE = 0.25  # share of batches without neighbours: what the source says is to be learned as well
+PASSED_OVER = 0.2  # share of neighbours, while training
 IGNORED = -100  # label of a place that has no token
 
 Batch = tuple["Tensor", "Tensor", "Tensor", "Tensor"]  # sources, where they have tokens, targets, what is foretold

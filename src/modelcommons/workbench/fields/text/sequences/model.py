@@ -22,7 +22,7 @@ from modelcommons.workbench.fields.text.sequences.codecs import Codec, Neighbour
 from modelcommons.workbench.fields.text.sequences.memory import MEMORY, PairMemory
 from modelcommons.workbench.fields.text.sequences.networks import Read, onnx_reads, open_network, reads
 from modelcommons.workbench.fields.text.sequences.pairs import LONGEST
-from modelcommons.workbench.fields.text.sequences.search import Found, Rule, Search, search
+from modelcommons.workbench.fields.text.sequences.search import Rule, Search, search
 from modelcommons.workbench.task import Answer, Row
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ class SequenceModel:
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """The text, and the normalised nats by which it is better than what came second."""
-        sources = [self._source(row.x) for row in rows]
+        sources = [self.codec.source(row.x, self.preprocess.max_source) for row in rows]
         order = sorted(range(len(rows)), key=lambda at: len(sources[at]))
         found: list[Answer] = [{}] * len(rows)
         for start in range(0, len(order), BATCH):
             some = order[start : start + BATCH]
-            *_, searches = self._searches([sources[at] for at in some], [rows[at].x for at in some])
+            *_, searches = self._searches([sources[at] for at in some])
             for at, one in zip(some, searches, strict=True):
                 text = self.codec.decode(one.best.tokens)
                 margin = min(one.margin, SURE)  # JSON has no infinity
@@ -71,7 +71,7 @@ class SequenceModel:
     def stream(self, row: Row) -> Iterator[str]:
         """The answer as far as all beginnings that are kept agree; together what `predict` gives."""
         told = ""
-        for (one,) in self._searches([self._source(row.x)], [row.x]):
+        for (one,) in self._searches([self.codec.source(row.x, self.preprocess.max_source)]):
             text = self.codec.decode(one.best.tokens if one.done else one.settled())
             kept = text if one.done else text.rstrip("\ufffd")  # half a character
             if kept.startswith(told) and len(kept) > len(told):
@@ -84,14 +84,16 @@ class SequenceModel:
 
     def nats(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """What each target costs behind its source, (pairs,)."""
-        return self._nats([(self._source(source), self._target(target)) for source, target in pairs])
-
-    def _nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> np.ndarray:
         found = np.zeros(len(pairs))
         for start in range(0, len(pairs), BATCH):
             some = pairs[start : start + BATCH]
-            targets, there = padded([target for _, target in some], self.codec.pad)
-            reader, rows = self._read(*padded([source for source, _ in some], self.codec.pad)), np.arange(len(some))
+            ids, mask = padded(
+                [self.codec.source(text, self.preprocess.max_source) for text, _ in some], self.codec.pad
+            )
+            targets, there = padded(
+                [self.codec.target(text, self.preprocess.max_target) for _, text in some], self.codec.pad
+            )
+            reader, rows = self._read(ids, mask), np.arange(len(some))
             before = np.full(len(some), self.codec.start)
             for step in range(targets.shape[1]):
                 log_probs = reader.advance(before, rows)
@@ -99,25 +101,8 @@ class SequenceModel:
                 found[start + rows] -= np.where(there[:, step], log_probs[rows, before], 0.0)
         return found
 
-    def _searches(self, sources: Sequence[Sequence[int]], texts: Sequence[str]) -> Iterator[list[Search]]:
-        asked = rule(self.codec, self.preprocess)
-        known = [[self._target(target) for _, target in self.beside(text)] for text in texts]
-        pairs = [(source, target) for source, some in zip(sources, known, strict=True) for target in some]
-        costs = iter(self._nats(pairs).tolist())
-        given = [[_found(target, next(costs), asked) for target in some] for some in known]
-        return search(self._read(*padded(sources, self.codec.pad)), len(sources), asked, given)
-
-    def _source(self, text: str) -> list[int]:
-        return self.codec.source(text, self.preprocess.max_source)
-
-    def _target(self, text: str) -> list[int]:
-        return self.codec.target(text, self.preprocess.max_target)
-
-
-def _found(target: Sequence[int], nats: float, rule: Rule) -> Found:
-    """A target that is known, as the search would have found it."""
-    tokens = target[:-1] if target[-1] == rule.end else target
-    return Found(tuple(tokens), rule.normalised(-nats, len(target)))
+    def _searches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[Search]]:
+        return search(self._read(*padded(sources, self.codec.pad)), len(sources), rule(self.codec, self.preprocess))
 
 
 def rule(codec: Codec, preprocess: Preprocess) -> Rule:

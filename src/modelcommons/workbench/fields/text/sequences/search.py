@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,12 +50,10 @@ class Search:
     Sequence Learning with Neural Networks (2014), section 3.2.
     """
 
-    def __init__(self, rule: Rule, given: Sequence[Found] = ()) -> None:
-        """`given`: targets known beforehand, which the best is chosen among as well."""
+    def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.alive: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
-        self.finished = list({found.tokens: found for found in given}.values())
-        self._room = rule.beam
+        self.finished: list[Found] = []
         self._closest = float("inf")  # nats between a token taken and the next, where one beginning is kept
         self._given_up = -float("inf")  # the best that beginnings could have come to which were not gone on with
 
@@ -71,7 +69,7 @@ class Search:
         """
         log_probs[:, list(self.rule.never)] = -np.inf
         totals = (np.array([score for _, score in self.alive])[:, None] + log_probs).ravel()
-        room = self._room
+        room = self.rule.beam - len(self.finished)
         best = largest(totals, room + 1)
         if self.rule.beam == 1 and len(best) > 1:
             self._closest = min(self._closest, float(totals[best[0]] - totals[best[1]]))
@@ -83,9 +81,9 @@ class Search:
             before, total = self.alive[row][0], float(totals[at])
             length = len(before) + 1
             if token == self.rule.end:
-                self._finish(Found(before, self.rule.normalised(total, length)))
+                self.finished.append(Found(before, self.rule.normalised(total, length)))
             elif length == self.rule.longest:  # cut off
-                self._finish(Found((*before, token), self.rule.normalised(total, length)))
+                self.finished.append(Found((*before, token), self.rule.normalised(total, length)))
             else:
                 alive.append(((*before, token), total))
                 tokens.append(token)
@@ -97,11 +95,6 @@ class Search:
             return [], []
         return tokens, rows
 
-    def _finish(self, found: Found) -> None:
-        self._room -= 1
-        if all(found.tokens != known.tokens for known in self.finished):  # one that was given may be found too
-            self.finished.append(found)
-
     @property
     def best(self) -> Found:
         return max(self.finished, key=lambda found: found.score)  # the first of equal ones
@@ -109,8 +102,10 @@ class Search:
     @property
     def margin(self) -> float:
         """By how much the best is better than what came second, in normalised nats."""
+        if self.rule.beam == 1:
+            return self._closest
         others = sorted((found.score for found in self.finished), reverse=True)[1:2]
-        return min(self._closest, self.best.score - max([*others, self._given_up]))
+        return self.best.score - max([*others, self._given_up])
 
     def settled(self) -> tuple[int, ...]:
         """The beginning that whatever is found will have."""
@@ -120,15 +115,9 @@ class Search:
         return known[0][:same]
 
 
-def search(
-    reader: Reader, num_sources: int, rule: Rule, given: Sequence[Sequence[Found]] = ()
-) -> Iterator[list[Search]]:
-    """The searches of all sources after each token, until all are done; those of one reader go together.
-
-    Args:
-        given: for each source, targets known beforehand; see `Search`.
-    """
-    searches = [Search(rule, given[at] if given else ()) for at in range(num_sources)]
+def search(reader: Reader, num_sources: int, rule: Rule) -> Iterator[list[Search]]:
+    """The searches of all sources after each token, until all are done; those of one reader go together."""
+    searches = [Search(rule) for _ in range(num_sources)]
     tokens, rows = np.full(num_sources, rule.start), np.arange(num_sources)
     while len(rows):
         log_probs = reader.advance(tokens, rows)

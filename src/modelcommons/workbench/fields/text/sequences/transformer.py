@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, embedding, linear, relu, scaled_dot_product_attention
+from torch.nn.functional import dropout, embedding, linear, relu
 
 from modelcommons.workbench.fields.text.language.gpt import FACTOR, PRIME, TURN, KeysValues
-from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours
+from modelcommons.workbench.fields.text.sequences.attention import Attention
+from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours, Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,13 @@ class Memory:
     mask: Tensor  # (B, 1, 1, S) bool, false where a source is shorter
     source: list[KeysValues]  # of each block, (B, H, S, D / H)
     past: list[KeysValues] | None = None  # of each block, (B, H, T, D / H)
-    copied: tuple[Tensor, Tensor] | None = None  # keys (B, S, D) and tokens (B, S) of what may be copied
+    pairs: Pairs | None = None  # that stand beside the source
 
     def of(self, rows: Tensor) -> Memory:
         """The memories of these rows, (N,) int64, in that order."""
         past = None if self.past is None else [(k[rows], v[rows]) for k, v in self.past]
-        copied = None if self.copied is None else (self.copied[0][rows], self.copied[1][rows])
-        return Memory(self.mask[rows], [(k[rows], v[rows]) for k, v in self.source], past, copied)
+        pairs = None if self.pairs is None else self.pairs.of(rows)
+        return Memory(self.mask[rows], [(k[rows], v[rows]) for k, v in self.source], past, pairs)
 
 
 class Transformer(nn.Module):
@@ -57,32 +58,31 @@ class Transformer(nn.Module):
         return self.decode(decoder_input_ids, self.encode(input_ids, attention_mask))[0]
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Memory:
-        """What a decoder needs of sources, (B, S)."""
-        mask = attention_mask.bool()[:, None, None, :]
+        """What a decoder needs of sources, (B, S); with neighbours, of these too."""
+        there = mask = attention_mask.bool()[:, None, None, :]
+        if self.neighbours is not None:
+            there, mask = self.neighbours.masks(input_ids, mask)
         x_BSD = self._embedded(input_ids, 0, with_ngrams=True)
         for block in self.encoder:
             x_BSD, _ = block(x_BSD, mask, None, None)
         x_BSD = self.read_norm(x_BSD)
-        copied = None if self.neighbours is None else (self.neighbours.key(x_BSD), input_ids)
-        return Memory(mask, [block.across.keys_values(x_BSD) for block in self.decoder], None, copied)  # type: ignore[union-attr,operator]
+        pairs = None if self.neighbours is None else self.neighbours.remembered(x_BSD, input_ids, attention_mask)
+        return Memory(there, [block.across.keys_values(x_BSD) for block in self.decoder], None, pairs)  # type: ignore[union-attr,operator]
 
     def decode(self, ids: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Logits (B, T, V) behind each of the tokens (B, T), and a memory that holds them too."""
         x_BTD, kept = self._embedded(ids, 0 if memory.past is None else memory.past[0][0].shape[2]), []
-        mask = memory.mask
-        if self.neighbours is not None:
-            follows = self.neighbours.follows(ids, memory.copied[1])
-            mask = self.neighbours.leaning(mask, follows)
         for at, block in enumerate(self.decoder):
             past = None if memory.past is None else memory.past[at]
-            x_BTD, own = block(x_BTD, mask, past, memory.source[at])
+            x_BTD, own = block(x_BTD, memory.mask, past, memory.source[at])
             kept.append(own)
+        if self.neighbours is not None and memory.pairs is not None:
+            x_BTD = self.neighbours(x_BTD, ids, memory.pairs)
         x_BTD = self.write_norm(x_BTD)
         logits = linear(x_BTD, self.embed)
-        if self.neighbours is not None:
-            assert memory.copied is not None
-            logits = self.neighbours.raised(x_BTD, logits, *memory.copied, memory.mask[:, 0], follows)
-        return logits, Memory(memory.mask, memory.source, kept, memory.copied)
+        if self.neighbours is not None and memory.pairs is not None:
+            logits = self.neighbours.raised(logits, x_BTD, ids, memory.pairs)
+        return logits, Memory(memory.mask, memory.source, kept, memory.pairs)
 
     def _embedded(self, ids: Tensor, first: int, with_ngrams: bool = False) -> Tensor:
         """(B, T) -> (B, T, D); `first`: the position of the first."""
@@ -145,33 +145,3 @@ class Block(nn.Module):
             x_BTD = x_BTD + dropout(found, self.dropout, self.training)
         hidden = dropout(relu(self.widen(self.wide_norm(x_BTD))), self.dropout, self.training)
         return x_BTD + dropout(self.narrow(hidden), self.dropout, self.training), (keys, values)
-
-
-class Attention(nn.Module):
-    """Several heads of scaled dot products."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.out = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-
-    def queries(self, x_BTD: Tensor) -> Tensor:
-        """(B, H, T, D / H)"""
-        return self._by_head(self.query(x_BTD))
-
-    def keys_values(self, x_BTD: Tensor) -> KeysValues:
-        keys, values = self.key_value(x_BTD).chunk(2, dim=-1)
-        return self._by_head(keys), self._by_head(values)
-
-    def mixed(
-        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, causal: bool = False
-    ) -> Tensor:
-        """(B, T, D)"""
-        found = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal)
-        out: Tensor = self.out(found.transpose(1, 2).flatten(2))
-        return out
-
-    def _by_head(self, x_BTD: Tensor) -> Tensor:
-        batch, time, width = x_BTD.shape
-        return x_BTD.view(batch, time, self.heads, width // self.heads).transpose(1, 2)
