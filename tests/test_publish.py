@@ -236,7 +236,7 @@ class Remembers:
         return ["memory.parquet"]
 
 
-def run(folder: Path, licence: str = "cc-by-4.0", task: object = object(), **wish: Any) -> Published:  # noqa: B008
+def run(folder: Path, licence: str = "cc-by-4.0", task: object = object(), **wish: Any) -> Published:
     return publish(
         task,  # type: ignore[arg-type]  # without any optional ability
         made_up.got(licence), made_up.prepared(), made_up.tuned(), made_up.scored(), made_up.explained(),

@@ -414,21 +414,44 @@ def test_a_memory_that_is_damaged_is_refused_in_a_sentence(looking: Path, tmp_pa
         TASK.load(folder)
 
 
-def test_a_token_has_its_place_in_its_own_text_and_what_is_pointed_at_is_raised() -> None:
+def test_the_source_is_read_by_itself_and_each_pair_with_the_source() -> None:
+    import torch
+
+    from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours
+
+    part, ids = Neighbours(8, 2, 2, end=0), torch.tensor([[5, 0, 7, 0, 8, 9, 0, 3, 0, 4, 0, 0]])
+    there = torch.tensor([[True] * 11 + [False]])[:, None, None]
+    source, seen = part.masks(ids, there)
+    assert source[0, 0, 0].tolist() == [True] * 2 + [False] * 10
+    text = [0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5]
+    for at, row in enumerate(seen[0, 0].tolist()):
+        pair = (text[at] + 1) // 2
+        assert row == [(each + 1) // 2 in (0, pair) and to < 11 for to, each in enumerate(text)]
+    marked, places = part.marked(ids, torch.zeros(1, 12, 8))
+    assert places[0].tolist() == [0, 1, 0, 1, 0, 1, 2, 0, 1, 0, 1, 0]
+    assert not marked[0, :2].any() and marked[0, 2:].any(dim=1).all(), "nothing is added to the source"
+
+
+def test_what_is_pointed_at_is_raised_and_what_follows_is_pointed_at() -> None:
     import torch
 
     from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours
 
     torch.manual_seed(0)
-    part, ids = Neighbours(8, 1, end=0), torch.tensor([[5, 6, 0, 7, 0, 8, 9, 9, 0, 0]])
-    _, places = part.marked(ids, torch.randn(1, 10, 8))
-    assert places.tolist() == [[0, 1, 2, 0, 1, 0, 1, 2, 3, 0]]
-    read, logits, keys = torch.randn(1, 3, 8), torch.randn(1, 3, 12), torch.randn(1, 10, 8)
+    part, ids = Neighbours(8, 2, 1, end=0), torch.tensor([[5, 6, 0, 7, 0, 8, 9, 9, 0, 0], [5, 0] + [0] * 8])
+    some = torch.tensor([[1] * 9 + [0], [1, 1] + [0] * 8])
+    pairs = part.remembered(torch.randn(2, 10, 8), ids, some)
+    read, logits, written = torch.randn(2, 2, 8), torch.randn(2, 2, 12), torch.tensor([[0, 8], [0, 8]])
     with torch.inference_mode():
-        raised = part.raised(read, logits, keys, ids, torch.tensor([[[True] * 9 + [False]]])) - logits
-        pointed = (part.query(read) @ keys[:, :9].transpose(1, 2) / 8**0.5).softmax(-1) * part.gate(read)
-    torch.testing.assert_close(raised[..., 9], pointed[..., 6:8].sum(2))
-    assert not raised[..., [1, 2, 3, 4, 10, 11]].any(), "tokens that stand nowhere"
+        part.leaning.fill_(30.0)
+        raised = (part.raised(logits, read, written, pairs) - logits) / part.gate(read)
+        assert torch.isfinite(part(read, written, pairs)).all()
+    expected = torch.zeros(2, 2, 12)
+    expected[0, 1, 9] = 1.0  # behind 8
+    expected[1, :, 0] = 1.0  # no pair: the end of the source
+    torch.testing.assert_close(raised[0, 1], expected[0, 1])
+    torch.testing.assert_close(raised[1], expected[1])
+    assert raised[0, 0, [7, 8]].sum() == pytest.approx(1.0, abs=1e-5), "a text of a pair begins with one of these"
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ def publish(
     carried = tuple(task.carried(trained)) if isinstance(task, Carries) else ()
     if recipe.publish.repo and carried and not decision.quotes:
         raise LicenceError(
-            f"publish.repo: expected a model without rows of {got.source.name}, which may not be passed on; got one that "
-            f"holds them ({', '.join(carried)}). Train one that keeps none, or leave publish.repo out."
+            f"publish.repo: expected a model without rows of {got.source.name}, which may not be passed on; got one "
+            f"that holds them ({', '.join(carried)}). Train one that keeps none, or leave publish.repo out."
         )
     with replacing(folder.model) as part:
         _collect(part, folder, tuned, scored, shrunk)

@@ -132,7 +132,9 @@ def _fit_new(train: Rows, validation: Rows, job: Job, judge: Judge) -> Fit:
         codec = NeighbourCodec(pieces, job.options.prefix, memory, options["neighbours"])
     examples = Examples(train, codec, job.options, MOST_TOKENS)
     torch.manual_seed(job.seed)
-    network = Transformer(codec.size, **{key: value for key, value in options.items() if key != "vocabulary"}, end=codec.end)
+    network = Transformer(
+        codec.size, **{key: value for key, value in options.items() if key != "vocabulary"}, end=codec.end
+    )
     preprocess = _preprocess(examples, job.options)
     fitted = _train(network, examples, validation, preprocess, job, judge, defaults(len(examples)))
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
