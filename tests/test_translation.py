@@ -377,6 +377,7 @@ def test_no_pair_is_its_own_neighbour_nor_one_of_its_group() -> None:
     assert [places.tolist() for places in memory.neighbours(4, ["a", None, "a", "b"])] == [
         [1, 3], [0, 2, 3], [1, 3], [0, 2, 1],
     ]  # fmt: skip
+    assert [len(places) for places in memory.neighbours(4, ["a"] * 4)] == [0] * 4
     assert memory.find("red owl", 9).tolist() == [0, 2, 1, 3], "all there are"
 
 

@@ -137,7 +137,7 @@ def search(reader: Reader, num_sources: int, rule: Rule) -> Iterator[list[Search
 
 def largest(totals: np.ndarray, count: int) -> np.ndarray:
     """Where the largest are, the largest first and the first of equal ones first."""
-    if count < len(totals):
+    if 0 < count < len(totals):
         least = np.partition(totals, len(totals) - count)[len(totals) - count]
         some = np.flatnonzero(totals >= least)
     else:
