@@ -378,7 +378,9 @@ def test_no_pair_is_its_own_neighbour_nor_one_of_its_group() -> None:
         [1, 3], [0, 2, 3], [1, 3], [0, 2, 1],
     ]  # fmt: skip
     assert [len(places) for places in memory.neighbours(4, ["a"] * 4)] == [0] * 4
-    assert memory.find("red owl", 9).tolist() == [0, 2, 1, 3], "all there are"
+    found = memory.find("red owl", 9)
+    assert [(source, target) for source, target, _ in found] == [PAIRS[at] for at in (0, 2, 1, 3)], "all there are"
+    assert found[0].likeness == pytest.approx(1.0) and found[1].likeness < 0.9
 
 
 @pytest.fixture(scope="module")
@@ -393,14 +395,26 @@ def looking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_pairs_most_like_a_source_are_read_behind_it(looking: Path) -> None:
     model = TASK.load(looking)
     pairs = model.beside("the cat saw 33")
-    assert pairs[0] == ("the cat saw 3", "cat 3") and len(pairs) == 2
-    read, texts = model.codec.source("the cat saw 33", 30), ["the cat saw 33", *pairs[0], *pairs[1]]
+    assert pairs[0][:2] == ("the cat saw 3", "cat 3") and len(pairs) == 2
+    read, texts = model.codec.source("the cat saw 33", 30), ["the cat saw 33", *pairs[0][:2], *pairs[1][:2]]
     assert read == [token for text in texts for token in model.codec.alone(text, 30)]
     assert TASK.carried(looking) == ["memory.parquet"] and "memory.parquet" in TASK.files(looking)
     row = Row("a", "the cat <saw>", Known(("x",), "13a"))
     shown = TASK.explainer(looking).show(row, TASK.explainer(looking).attribute(row))
-    (source, target) = model.beside("the cat <saw>")[1]
-    assert f"≈ {source} → {target}" in shown and "<saw>" not in shown
+    source, target, likeness = model.beside("the cat <saw>")[1]
+    assert f"{likeness:.2f} {source} → {target}" in shown and "<saw>" not in shown
+
+
+def test_a_source_that_is_nearly_known_is_answered_by_its_target(looking: Path) -> None:
+    model = TASK.load(looking)
+    near, far = Row("a", "The cat saw 3"), Row("b", "saw 3")
+    found = model.predict([near, far])
+    assert found[0] == {"margin": 1e6, "prediction": {"text": "cat 3"}} and found[1]["margin"] < 1e6
+    assert [model.predict([row])[0]["prediction"] for row in (near, far)] == [one["prediction"] for one in found]
+    for row, answer in zip((near, far), found, strict=True):
+        assert "".join(model.stream(row)) == answer["prediction"]["text"]
+    model.preprocess = model.preprocess.model_copy(update={"repeated": 2.0})
+    assert model.predict([near])[0]["margin"] < 1e6, "never"
 
 
 def test_a_memory_that_is_damaged_is_refused_in_a_sentence(looking: Path, tmp_path: Path) -> None:

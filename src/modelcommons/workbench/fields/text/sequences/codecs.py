@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from modelcommons.errors import FormatError
 from modelcommons.workbench.fields.text.language.tokens import Pieces
-from modelcommons.workbench.fields.text.sequences.memory import PairMemory
+from modelcommons.workbench.fields.text.sequences.memory import Neighbour, PairMemory
 
 REMEMBERED = 4096  # texts whose neighbours need not be looked for again
 
@@ -67,11 +67,11 @@ class NeighbourCodec(PieceCodec):
 
     def source(self, text: str, most: int) -> list[int]:
         """At most so many tokens of each text."""
-        return list(chain(self.alone(text, most), *(self.pair(*pair, most) for pair in self.beside(text))))
+        beside = (self.pair(source, target, most) for source, target, _ in self.beside(text))
+        return list(chain(self.alone(text, most), *beside))
 
-    def _beside(self, text: str) -> list[tuple[str, str]]:
-        """The pairs most like a text, the most alike first."""
-        return [self.memory.pairs[at] for at in self.memory.find(text, self.count)]
+    def _beside(self, text: str) -> list[Neighbour]:
+        return self.memory.find(text, self.count)
 
     def pair(self, source: str, target: str, most: int) -> list[int]:
         """A pair as tokens, at most so many of each text."""

@@ -48,8 +48,8 @@ class Explainer:
             end = stop
         body = f"{''.join(pieces)}{html.escape(row.x[end:])} → <b>{html.escape(attribution.answer)}</b>"
         beside = "".join(
-            f"<br><small>≈ {html.escape(source)} → {html.escape(target)}</small>"
-            for source, target in self._model.beside(row.x)
+            f"<br><small>{likeness:.2f} {html.escape(source)} → {html.escape(target)}</small>"
+            for source, target, likeness in self._model.beside(row.x)
         )
         return f'<p class="text">{body}{beside}</p>'
 

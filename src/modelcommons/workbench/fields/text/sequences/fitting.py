@@ -181,7 +181,7 @@ def _train(
     from modelcommons.workbench.engine.train import train as run
 
     judged = [validation[at] for at in range(0, len(validation), max(1, math.ceil(len(validation) / JUDGED)))]
-    quickly = preprocess.model_copy(update={"beam": 1})
+    quickly = preprocess.model_copy(update={"beam": 1, "repeated": 2.0})  # never: the network itself is judged
 
     def loss(network: nn.Module, batch: Batch) -> tuple[Tensor]:
         ids, mask, before, labels = batch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,12 @@ from modelcommons.workbench.fields.text.sequences.nearest import Alike
 from modelcommons.workbench.task import Rows
 
 MEMORY = "memory.parquet"  # columns `source` and `target`, a row for each training source
+
+
+class Neighbour(NamedTuple):
+    source: str
+    target: str
+    likeness: float  # to the text asked about, 0 to 1: cosine
 
 
 class PairMemory:
@@ -48,12 +55,13 @@ class PairMemory:
         sources, targets = zip(*self.pairs, strict=True)
         pq.write_table(pa.table({"source": sources, "target": targets}), folder / MEMORY, compression="zstd")
 
-    def find(self, text: str, count: int) -> np.ndarray:
-        """Where the pairs stand whose sources are most like a text, the most alike first."""
-        return self._alike.find([text], count)[0]
+    def find(self, text: str, count: int) -> list[Neighbour]:
+        """The pairs whose sources are most like a text, the most alike first."""
+        ((places, likeness),) = self._alike.find([text], count)
+        return [Neighbour(*self.pairs[at], like) for at, like in zip(places.tolist(), likeness.tolist(), strict=True)]
 
     def neighbours(self, count: int, groups: Sequence[str | None]) -> list[np.ndarray]:
-        """The same for each pair of the memory, which is not its own neighbour: it would be given its answer.
+        """Where those of each pair of the memory stand, which is not its own neighbour: it would be given its answer.
 
         Args:
             groups: of each pair; none of its own group is its neighbour either, since a test's groups may be new.
@@ -62,7 +70,7 @@ class PairMemory:
         for at, group in enumerate(groups):
             kin.setdefault(group or "", []).append(at)
         but = [kin[group] if group else [at] for at, group in enumerate(groups)]
-        return self._alike.find([source for source, _ in self.pairs], count, but)
+        return [places for places, _ in self._alike.find([source for source, _ in self.pairs], count, but)]
 
 
 def _damaged(path: Path, why: str) -> FormatError:

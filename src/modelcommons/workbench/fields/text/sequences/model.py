@@ -19,7 +19,7 @@ from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokeni
 from modelcommons.workbench.fields.text.language.tokens import read_pieces
 from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES, TransformerOptions
 from modelcommons.workbench.fields.text.sequences.codecs import Codec, NeighbourCodec, OpenCodec, PieceCodec
-from modelcommons.workbench.fields.text.sequences.memory import MEMORY, PairMemory
+from modelcommons.workbench.fields.text.sequences.memory import MEMORY, Neighbour, PairMemory
 from modelcommons.workbench.fields.text.sequences.networks import Read, onnx_reads, open_network, reads
 from modelcommons.workbench.fields.text.sequences.pairs import LONGEST
 from modelcommons.workbench.fields.text.sequences.search import Rule, Search, search
@@ -44,6 +44,9 @@ class Preprocess(BaseModel):
     max_target: int = Field(256, ge=2, le=LONGEST, description="Tokens of a target that are written at most.")
     beam: int = Field(5, ge=1, le=64, description="Beginnings kept.")
     length_penalty: float = Field(1.0, ge=0, le=5, description="The larger, the longer.")
+    repeated: float = Field(
+        0.75, ge=0, description="A source so like one of the memory (cosine) is answered by that one's target."
+    )
 
 
 class SequenceModel:
@@ -56,29 +59,42 @@ class SequenceModel:
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """The text, and the normalised nats by which it is better than what came second."""
-        sources = [self.codec.source(row.x, self.preprocess.max_source) for row in rows]
-        order = sorted(range(len(rows)), key=lambda at: len(sources[at]))
-        found: list[Answer] = [{}] * len(rows)
+        texts = [self._repeated(row.x) for row in rows]
+        margins = [SURE] * len(rows)
+        sources = {at: self._source(row.x) for at, row in enumerate(rows) if texts[at] is None}
+        order = sorted(sources, key=lambda at: len(sources[at]))
         for start in range(0, len(order), BATCH):
             some = order[start : start + BATCH]
             *_, searches = self._searches([sources[at] for at in some])
             for at, one in zip(some, searches, strict=True):
-                text = self.codec.decode(one.best.tokens)
-                margin = min(one.margin, SURE)  # JSON has no infinity
-                found[at] = {"margin": float(f"{margin:.6g}"), "prediction": {"text": text}}
-        return found
+                texts[at], margins[at] = self.codec.decode(one.best.tokens), min(one.margin, SURE)  # JSON: no infinity
+        return [
+            {"margin": float(f"{margin:.6g}"), "prediction": {"text": text}}
+            for text, margin in zip(texts, margins, strict=True)
+        ]
 
     def stream(self, row: Row) -> Iterator[str]:
         """The answer as far as all beginnings that are kept agree; together what `predict` gives."""
-        told = ""
-        for (one,) in self._searches([self.codec.source(row.x, self.preprocess.max_source)]):
+        told = self._repeated(row.x) or ""
+        if told:
+            yield told
+            return
+        for (one,) in self._searches([self._source(row.x)]):
             text = self.codec.decode(one.best.tokens if one.done else one.settled())
             kept = text if one.done else text.rstrip("\ufffd")  # half a character
             if kept.startswith(told) and len(kept) > len(told):
                 yield kept[len(told) :]
                 told = kept
 
-    def beside(self, text: str) -> list[tuple[str, str]]:
+    def _repeated(self, text: str) -> str | None:
+        """The target of a source so like this one that nothing is to be written anew."""
+        beside = self.beside(text)
+        return beside[0].target if beside and beside[0].likeness >= self.preprocess.repeated else None
+
+    def _source(self, text: str) -> list[int]:
+        return self.codec.source(text, self.preprocess.max_source)
+
+    def beside(self, text: str) -> list[Neighbour]:
         """The pairs that are read beside a source, the most alike first; none where the model has no memory."""
         return self.codec.beside(text) if isinstance(self.codec, NeighbourCodec) else []
 
@@ -87,9 +103,7 @@ class SequenceModel:
         found = np.zeros(len(pairs))
         for start in range(0, len(pairs), BATCH):
             some = pairs[start : start + BATCH]
-            ids, mask = padded(
-                [self.codec.source(text, self.preprocess.max_source) for text, _ in some], self.codec.pad
-            )
+            ids, mask = padded([self._source(text) for text, _ in some], self.codec.pad)
             targets, there = padded(
                 [self.codec.target(text, self.preprocess.max_target) for _, text in some], self.codec.pad
             )

@@ -23,8 +23,11 @@ class Alike:
         self._weights = TfidfVectorizer(analyzer="char", ngram_range=CHARACTERS)
         self._sources = self._weights.fit_transform(sources).T.tocsr()  # (n-grams, sources)
 
-    def find(self, texts: Sequence[str], count: int, but: Sequence[Sequence[int]] = ()) -> list[np.ndarray]:
-        """Where the sources most like each text stand, `count` at most, the most alike first, of equal ones the first.
+    def find(
+        self, texts: Sequence[str], count: int, but: Sequence[Sequence[int]] = ()
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Where the sources most like each text stand, `count` at most, the most alike first, of equal ones the first;
+        and how like they are, 0 to 1.
 
         Args:
             but: for each text, where sources stand that are not to be found: itself, and what belongs to it.
@@ -35,7 +38,8 @@ class Alike:
             for at, each in enumerate(alike, start):
                 if but:
                     each[list(but[at])] = -1.0
-                found.append(largest(each, min(count, int((each >= 0).sum()))))
+                places = largest(each, min(count, int((each >= 0).sum())))
+                found.append((places, each[places]))
         return found
 
 
@@ -51,4 +55,4 @@ class Nearest:
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         found = self._alike.find([row.x for row in rows], 1)
-        return [{"prediction": {"text": self._targets[int(one[0])]}} for one in found]
+        return [{"prediction": {"text": self._targets[int(places[0])]}} for places, _ in found]
