@@ -58,7 +58,8 @@ class PairMemory:
     def find(self, text: str, count: int) -> list[Neighbour]:
         """The pairs whose sources are most like a text, the most alike first."""
         ((places, likeness),) = self._alike.find([text], count)
-        return [Neighbour(*self.pairs[at], like) for at, like in zip(places.tolist(), likeness.tolist(), strict=True)]
+        some = zip(places.tolist(), likeness.tolist(), strict=True)
+        return [Neighbour(self.pairs[at][0], self.pairs[at][1], like) for at, like in some]
 
     def neighbours(self, count: int, groups: Sequence[str | None]) -> list[np.ndarray]:
         """Where those of each pair of the memory stand, which is not its own neighbour: it would be given its answer.
