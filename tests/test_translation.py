@@ -24,7 +24,6 @@ from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.text.language.tokens import END, learn_pieces
 from modelcommons.workbench.fields.text.listed import Listed
 from modelcommons.workbench.fields.text.sequences import rewriting, translating
-from modelcommons.workbench.fields.text.sequences.memory import PairMemory
 from modelcommons.workbench.fields.text.sequences.model import Preprocess, load_network, padded
 from modelcommons.workbench.fields.text.sequences.nearest import Nearest
 from modelcommons.workbench.fields.text.sequences.networks import logits_of, reads
@@ -365,61 +364,43 @@ def test_open_models_with_tokenizers_of_sentencepiece(
         TASK.load(folder)
 
 
-# --- neighbours -----------------------------------------------------------------------------------------------------
-
-PAIRS = [("red owl", "eule"), ("red cat", "katze"), ("a red owl", "die eule"), ("blue", "blau")]
-
-
-def test_no_pair_is_its_own_neighbour_nor_one_of_its_group() -> None:
-    memory = PairMemory(PAIRS)
-    alone = [places.tolist() for places in memory.neighbours(2, [None] * 4)]
-    assert alone == [[2, 1], [0, 2], [0, 1], [0, 2]], "the most alike first, of equal ones the first"
-    assert [places.tolist() for places in memory.neighbours(4, ["a", None, "a", "b"])] == [
-        [1, 3], [0, 2, 3], [1, 3], [0, 2, 1],
-    ]  # fmt: skip
-    assert [len(places) for places in memory.neighbours(4, ["a"] * 4)] == [0] * 4
-    found = memory.find("red owl", 9)
-    assert [(source, target) for source, target, _ in found] == [PAIRS[at] for at in (0, 2, 1, 3)], "all there are"
-    assert found[0].likeness == pytest.approx(1.0) and found[1].likeness < 0.9
+# --- memory ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def looking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with two neighbours, hardly trained."""
-    place = tmp_path_factory.mktemp("looking")
-    options = {"width": 16, "heads": 2, "buckets": 64, "vocabulary": 320, "neighbours": 2}
-    TASK.fit(rows(), rows(4), job(Choice(None, "transformer", options), place, {}))
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a memory, hardly trained."""
+    place = tmp_path_factory.mktemp("remembering")
+    options = {"width": 16, "heads": 2, "buckets": 64, "vocabulary": 320}
+    TASK.fit(rows(), rows(4), job(Choice(None, "transformer", options), place, {"known": 0.8}))
     return place / "model"
 
 
-def test_the_pairs_most_like_a_source_are_read_behind_it(looking: Path) -> None:
-    model = TASK.load(looking)
-    pairs = model.beside("the cat saw 33")
-    assert pairs[0][:2] == ("the cat saw 3", "cat 3") and len(pairs) == 2
-    read, texts = model.codec.source("the cat saw 33", 30), ["the cat saw 33", *pairs[0][:2], *pairs[1][:2]]
-    assert read == [token for text in texts for token in model.codec.alone(text, 30)]
-    assert TASK.carried(looking) == ["memory.parquet"] and "memory.parquet" in TASK.files(looking)
-    row = Row("a", "the cat <saw>", Known(("x",), "13a"))
-    shown = TASK.explainer(looking).show(row, TASK.explainer(looking).attribute(row))
-    source, target, likeness = model.beside("the cat <saw>")[1]
-    assert f"{likeness:.2f} {source} → {target}" in shown and "<saw>" not in shown
-
-
-def test_a_source_that_is_nearly_known_is_answered_by_its_target(looking: Path) -> None:
-    model = TASK.load(looking)
-    near, far = Row("a", "The cat saw 3"), Row("b", "saw 3")
-    found = model.predict([near, far])
-    assert found[0] == {"margin": 1e6, "prediction": {"text": "cat 3"}} and found[1]["margin"] < 1e6
-    assert [model.predict([row])[0]["prediction"] for row in (near, far)] == [one["prediction"] for one in found]
-    for row, answer in zip((near, far), found, strict=True):
+def test_a_source_that_is_nearly_known_is_answered_by_its_target(remembering: Path) -> None:
+    model = TASK.load(remembering)
+    near, far = Row("a", "The cat <saw> 3"), Row("b", "owls")
+    found = model.predict([far, near])
+    assert found[1] == {"margin": 1e6, "prediction": {"text": "cat 3"}} and found[0]["margin"] < 1e6
+    for row, answer in zip((far, near), found, strict=True):
+        assert model.predict([row])[0]["prediction"] == answer["prediction"]
         assert "".join(model.stream(row)) == answer["prediction"]["text"]
-    model.preprocess = model.preprocess.model_copy(update={"repeated": 2.0})
-    assert model.predict([near])[0]["margin"] < 1e6, "never"
+    explainer = TASK.explainer(remembering)
+    shown = [explainer.show(row, explainer.attribute(row)) for row in (near, far)]
+    assert "= the cat saw 3</small>" in shown[0] and "<saw>" not in shown[0] and "<small>" not in shown[1]
+    model.preprocess = model.preprocess.model_copy(update={"known": 1.0})
+    assert model.predict([near])[0]["margin"] < 1e6, "as like as that it is not"
 
 
-def test_a_memory_that_is_damaged_is_refused_in_a_sentence(looking: Path, tmp_path: Path) -> None:
+def test_the_memory_is_part_of_the_model_and_none_is_kept_unasked(remembering: Path, folder: Path) -> None:
+    assert TASK.carried(remembering) == ["memory.parquet"] and "memory.parquet" in TASK.files(remembering)
+    assert TASK.carried(folder) == [] and "memory.parquet" not in TASK.files(folder)
+    table = pq.read_table(remembering / "memory.parquet").to_pydict()
+    assert table == {"source": [row.x for row in rows()._rows], "target": [row.y.texts[0] for row in rows()._rows]}
+
+
+def test_a_memory_that_is_damaged_is_refused_in_a_sentence(remembering: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(looking, folder)
+    shutil.copytree(remembering, folder)
     for wrong in ({"source": ["a"]}, {"source": ["a"], "target": [1]}, {"source": [None], "target": ["b"]}):
         pq.write_table(pa.table(wrong), folder / "memory.parquet")
         with pytest.raises(FormatError, match=r"Expected the training pairs of a model in .*memory\.parquet"):
@@ -427,46 +408,6 @@ def test_a_memory_that_is_damaged_is_refused_in_a_sentence(looking: Path, tmp_pa
     (folder / "memory.parquet").write_bytes(b"PAR1")
     with pytest.raises(FormatError, match="Get the model again"):
         TASK.load(folder)
-
-
-def test_the_source_is_read_by_itself_and_each_pair_with_the_source() -> None:
-    import torch
-
-    from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours
-
-    part, ids = Neighbours(8, 2, 2, end=0), torch.tensor([[5, 0, 7, 0, 8, 9, 0, 3, 0, 4, 0, 0]])
-    there = torch.tensor([[True] * 11 + [False]])[:, None, None]
-    source, seen = part.masks(ids, there)
-    assert source[0, 0, 0].tolist() == [True] * 2 + [False] * 10
-    text = [0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5]
-    for at, row in enumerate(seen[0, 0].tolist()):
-        pair = (text[at] + 1) // 2
-        assert row == [(each + 1) // 2 in (0, pair) and to < 11 for to, each in enumerate(text)]
-    marked, places = part.marked(ids, torch.zeros(1, 12, 8))
-    assert places[0].tolist() == [0, 1, 0, 1, 0, 1, 2, 0, 1, 0, 1, 0]
-    assert not marked[0, :2].any() and marked[0, 2:].any(dim=1).all(), "nothing is added to the source"
-
-
-def test_what_is_pointed_at_is_raised_and_what_follows_is_pointed_at() -> None:
-    import torch
-
-    from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours
-
-    torch.manual_seed(0)
-    part, ids = Neighbours(8, 2, 1, end=0), torch.tensor([[5, 6, 0, 7, 0, 8, 9, 9, 0, 0], [5, 0] + [0] * 8])
-    some = torch.tensor([[1] * 9 + [0], [1, 1] + [0] * 8])
-    pairs = part.remembered(torch.randn(2, 10, 8), ids, some)
-    read, logits, written = torch.randn(2, 2, 8), torch.randn(2, 2, 12), torch.tensor([[0, 8], [0, 8]])
-    with torch.inference_mode():
-        part.leaning.fill_(30.0)
-        raised = (part.raised(logits, read, written, pairs) - logits) / part.gate(read)
-        assert torch.isfinite(part(read, written, pairs)).all()
-    expected = torch.zeros(2, 2, 12)
-    expected[0, 1, 9] = 1.0  # behind 8
-    expected[1, :, 0] = 1.0  # no pair: the end of the source
-    torch.testing.assert_close(raised[0, 1], expected[0, 1])
-    torch.testing.assert_close(raised[1], expected[1])
-    assert raised[0, 0, [7, 8]].sum() == pytest.approx(1.0, abs=1e-5), "a text of a pair begins with one of these"
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused(tmp_path: Path) -> None:

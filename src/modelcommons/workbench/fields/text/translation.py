@@ -77,10 +77,11 @@ class Translation(SequenceTask):
             "model": {
                 "new": "transformer",
                 "options": {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "ngrams": 1,
-                            "vocabulary": 420, "dropout": 0, "neighbours": 1},
+                            "vocabulary": 420, "dropout": 0},
             },
             "data": {
-                "columns": {"source": "english", "target": "foreign"}, "options": {"beam": 2}, "checks": [],
+                "columns": {"source": "english", "target": "foreign"}, "options": {"beam": 2, "known": 0.99},
+                "checks": [],
             },
             "tune": {"epochs": 6, "batch_size": 4, "learning_rate": 0.005, "warmup": 0.2, "optimizer": "adamw"},
         }  # fmt: skip

@@ -27,13 +27,9 @@ class TransformerOptions(BaseModel):
         4096, description="Pieces of words, learned from the sources and targets of train together (BPE)."
     )
     dropout: Share = Field(0.2, description="Share of vectors dropped while training.")
-    neighbours: int = Field(
-        0, ge=0, le=8, description="Training pairs most like a source that are read beside it and copied from. The "
-        "model then holds the training pairs themselves, in `memory.parquet`: whoever has it has them."
-    )  # fmt: skip
 
 
-ARCHITECTURES: dict[str, type[TransformerOptions]] = {"transformer": TransformerOptions}
+ARCHITECTURES: dict[str, type[BaseModel]] = {"transformer": TransformerOptions}
 
 STEPS = 3_000  # that a small set is gone through at least, in at most `MOST_EPOCHS`
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 60

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from modelcommons.errors import FormatError
 from modelcommons.workbench.fields.text.language.tokens import Pieces
-from modelcommons.workbench.fields.text.sequences.memory import Neighbour, PairMemory
-
-REMEMBERED = 4096  # texts whose neighbours need not be looked for again
 
 
 class Codec(Protocol):
@@ -23,10 +18,7 @@ class Codec(Protocol):
     never: tuple[int, ...]  # tokens that are not written
 
     def source(self, text: str, most: int) -> list[int]:
-        """What is read: at most so many tokens, the end included, with neighbours as many of each of their texts."""
-
-    def alone(self, text: str, most: int) -> list[int]:
-        """The source without neighbours."""
+        """At most so many tokens, the end included."""
 
     def target(self, text: str, most: int) -> list[int]:
         """At most so many tokens; with the end where there is room for it."""
@@ -45,9 +37,6 @@ class PieceCodec:
         self.pad = self.start = self.end = pieces.end
 
     def source(self, text: str, most: int) -> list[int]:
-        return self.alone(text, most)
-
-    def alone(self, text: str, most: int) -> list[int]:
         return [*self._pieces.encode(self._prefix + text).tolist()[: most - 1], self.end]
 
     def target(self, text: str, most: int) -> list[int]:
@@ -55,28 +44,6 @@ class PieceCodec:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._pieces.decode(ids)
-
-
-class NeighbourCodec(PieceCodec):
-    """A source is read with the pairs most like it: `source end`, then `source end target end` of each."""
-
-    def __init__(self, pieces: Pieces, prefix: str, memory: PairMemory, count: int) -> None:
-        super().__init__(pieces, prefix)
-        self.memory, self.count = memory, count
-        self.beside = lru_cache(REMEMBERED)(self._beside)
-
-    def source(self, text: str, most: int) -> list[int]:
-        """At most so many tokens of each text."""
-        beside = (self.pair(source, target, most) for source, target, _ in self.beside(text))
-        return list(chain(self.alone(text, most), *beside))
-
-    def _beside(self, text: str) -> list[Neighbour]:
-        return self.memory.find(text, self.count)
-
-    def pair(self, source: str, target: str, most: int) -> list[int]:
-        """A pair as tokens, at most so many of each text."""
-        both = (self._pieces.encode(text).tolist()[: most - 1] for text in (source, target))
-        return [token for tokens in both for token in (*tokens, self.end)]
 
 
 class OpenCodec:
@@ -93,9 +60,6 @@ class OpenCodec:
         self.never: tuple[int, ...] = tuple({self.pad, self.start} - {self.end})
 
     def source(self, text: str, most: int) -> list[int]:
-        return self.alone(text, most)
-
-    def alone(self, text: str, most: int) -> list[int]:
         return list(self._tokenizer(self._prefix + text, truncation=True, max_length=most)["input_ids"])
 
     def target(self, text: str, most: int) -> list[int]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from modelcommons.workbench.engine.tokenizer import open_tokenizer
 from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.text.language.tokens import learn_pieces
 from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES, defaults, open_defaults
-from modelcommons.workbench.fields.text.sequences.codecs import Codec, NeighbourCodec, PieceCodec
+from modelcommons.workbench.fields.text.sequences.codecs import Codec, PieceCodec
 from modelcommons.workbench.fields.text.sequences.memory import PairMemory
 from modelcommons.workbench.fields.text.sequences.model import (
     MOST_TOKENS,
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 JUDGED = 300  # validation rows that checkpoints are chosen by, at most
-SPARE = 3  # neighbours beyond those that are read, for those passed over
-ALONE = 0.25  # share of batches without neighbours: what the source says is to be learned as well
-PASSED_OVER = 0.2  # share of neighbours, while training
 IGNORED = -100  # label of a place that has no token
 
 Batch = tuple["Tensor", "Tensor", "Tensor", "Tensor"]  # sources, where they have tokens, targets, what is foretold
@@ -59,53 +55,40 @@ class Examples:
     def __init__(self, train: Rows, codec: Codec, options: Options, most: int) -> None:
         rows = [train[at] for at in range(len(train))]
         limit = most if options.max_length == "auto" else min(most, options.max_length)
+        sources = [codec.source(row.x, limit) for row in rows]
         self.codec = codec
-        self._sources = [codec.alone(row.x, limit) for row in rows]
-        self.pairs = [(at, codec.target(text, limit)) for at, row in enumerate(rows) for text in row.y.texts]
-        longest = max(map(len, self._sources)), max(len(target) for _, target in self.pairs)
+        self.pairs = [
+            (source, codec.target(text, limit))
+            for row, source in zip(rows, sources, strict=True)
+            for text in row.y.texts
+        ]
+        longest = (max(len(pair[side]) for pair in self.pairs) for side in (0, 1))
         sizes = longest if options.max_length == "auto" else (limit, limit)
         self.max_source, self.max_target = (max(2, size) for size in sizes)
-        self._beside: list[list[list[int]]] = [[] for _ in rows]
-        if isinstance(codec, NeighbourCodec):
-            known = [codec.pair(*pair, self.max_source) for pair in codec.memory.pairs]
-            near = codec.memory.neighbours(codec.count + SPARE, [row.group for row in rows])
-            self._beside = [[known[at] for at in places] for places in near]
-        self._count = codec.count if isinstance(codec, NeighbourCodec) else 0
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     @property
     def lengths(self) -> list[int]:
-        """Of source, neighbours and target together."""
-        sizes = [
-            len(source) + sum(map(len, beside[: self._count]))
-            for source, beside in zip(self._sources, self._beside, strict=True)
-        ]
-        return [sizes[at] + len(target) for at, target in self.pairs]
+        return [len(source) + len(target) for source, target in self.pairs]
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
         """Sources (B, S), where they have tokens (B, S), targets behind the start (B, T), their tokens (B, T)."""
         import torch
 
         some = [self.pairs[at] for at in indices]
-        sources = [self._sources[at] for at, _ in some]
-        if self._count and rng.random() >= ALONE:
-            sources = [[*source, *self._drawn(at, rng)] for source, (at, _) in zip(sources, some, strict=True)]
-        ids, mask = padded(sources, self.codec.pad)
+        ids, mask = padded([source for source, _ in some], self.codec.pad)
         labels, there = padded([target for _, target in some], self.codec.pad)
         before = np.concatenate([np.full((len(some), 1), self.codec.start), labels[:, :-1]], axis=1)
         labels[there == 0] = IGNORED
         return tuple(map(torch.from_numpy, (ids, mask, before, labels)))  # type: ignore[return-value]
 
-    def _drawn(self, at: int, rng: np.random.Generator) -> Iterator[int]:
-        """The neighbours of a row, some passed over, so that it does not always stand beside the same ones."""
-        beside = self._beside[at]
-        kept = [pair for pair, chance in zip(beside, rng.random(len(beside)), strict=True) if chance >= PASSED_OVER]
-        return chain(*kept[: self._count])
-
 
 def fit(train: Rows, validation: Rows, job: Job, judge: Judge) -> Fit:
+    assert isinstance(job.options, Options)
+    if job.options.known is not None:
+        PairMemory.of(train).write(job.folder)
     return _fit_new(train, validation, job, judge) if job.choice.is_new else _fit_open(train, validation, job, judge)
 
 
@@ -124,17 +107,10 @@ def _fit_new(train: Rows, validation: Rows, job: Job, judge: Judge) -> Fit:
         )
     rows = [train[at] for at in range(len(train))]
     texts = [text for row in rows for text in (row.x, *row.y.texts)]
-    pieces = learn_pieces(texts, options["vocabulary"], job.folder)
-    codec = PieceCodec(pieces, job.options.prefix)
-    if options["neighbours"]:
-        memory = PairMemory.of(train)
-        memory.write(job.folder)
-        codec = NeighbourCodec(pieces, job.options.prefix, memory, options["neighbours"])
+    codec = PieceCodec(learn_pieces(texts, options["vocabulary"], job.folder), job.options.prefix)
     examples = Examples(train, codec, job.options, MOST_TOKENS)
     torch.manual_seed(job.seed)
-    network = Transformer(
-        codec.size, **{key: value for key, value in options.items() if key != "vocabulary"}, end=codec.end
-    )
+    network = Transformer(codec.size, **{key: value for key, value in options.items() if key != "vocabulary"})
     preprocess = _preprocess(examples, job.options)
     fitted = _train(network, examples, validation, preprocess, job, judge, defaults(len(examples)))
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
@@ -168,7 +144,7 @@ def _fit_open(train: Rows, validation: Rows, job: Job, judge: Judge) -> Fit:
 def _preprocess(examples: Examples, options: Options) -> Preprocess:
     return Preprocess(
         prefix=options.prefix, max_source=examples.max_source, max_target=examples.max_target, beam=options.beam,
-        length_penalty=options.length_penalty,
+        length_penalty=options.length_penalty, known=options.known,
     )  # fmt: skip
 
 
@@ -181,7 +157,7 @@ def _train(
     from modelcommons.workbench.engine.train import train as run
 
     judged = [validation[at] for at in range(0, len(validation), max(1, math.ceil(len(validation) / JUDGED)))]
-    quickly = preprocess.model_copy(update={"beam": 1, "repeated": 2.0})  # never: the network itself is judged
+    quickly = preprocess.model_copy(update={"beam": 1})
 
     def loss(network: nn.Module, batch: Batch) -> tuple[Tensor]:
         ids, mask, before, labels = batch

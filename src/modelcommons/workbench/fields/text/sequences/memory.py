@@ -1,15 +1,15 @@
-"""memory: training pairs that a model keeps beside its weights, and looks into for those most like what it reads.
+"""memory: the training pairs, kept beside a model's weights, so that what is nearly known need not be written anew.
 
-Source: Bulté & Tezcan, Neural Fuzzy Repair: Integrating Fuzzy Matches into Neural Machine Translation (2019).
+Source: the fuzzy matches of translators' memories; Bulté & Tezcan, Neural Fuzzy Repair: Integrating Fuzzy Matches into
+Neural Machine Translation (2019), whose network also reads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,7 +20,8 @@ from modelcommons.workbench.task import Rows
 MEMORY = "memory.parquet"  # columns `source` and `target`, a row for each training source
 
 
-class Neighbour(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Neighbour:
     source: str
     target: str
     likeness: float  # to the text asked about, 0 to 1: cosine
@@ -55,23 +56,9 @@ class PairMemory:
         sources, targets = zip(*self.pairs, strict=True)
         pq.write_table(pa.table({"source": sources, "target": targets}), folder / MEMORY, compression="zstd")
 
-    def find(self, text: str, count: int) -> list[Neighbour]:
-        """The pairs whose sources are most like a text, the most alike first."""
-        ((places, likeness),) = self._alike.find([text], count)
-        some = zip(places.tolist(), likeness.tolist(), strict=True)
-        return [Neighbour(self.pairs[at][0], self.pairs[at][1], like) for at, like in some]
-
-    def neighbours(self, count: int, groups: Sequence[str | None]) -> list[np.ndarray]:
-        """Where those of each pair of the memory stand, which is not its own neighbour: it would be given its answer.
-
-        Args:
-            groups: of each pair; none of its own group is its neighbour either, since a test's groups may be new.
-        """
-        kin: dict[str, list[int]] = {}
-        for at, group in enumerate(groups):
-            kin.setdefault(group or "", []).append(at)
-        but = [kin[group] if group else [at] for at, group in enumerate(groups)]
-        return [places for places, _ in self._alike.find([source for source, _ in self.pairs], count, but)]
+    def nearest(self, texts: Sequence[str]) -> list[Neighbour]:
+        """The pair whose source is most like each text, the first of equal ones."""
+        return [Neighbour(self.pairs[at][0], self.pairs[at][1], like) for at, like in self._alike.nearest(texts)]
 
 
 def _damaged(path: Path, why: str) -> FormatError:

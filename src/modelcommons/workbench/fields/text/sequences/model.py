@@ -17,8 +17,8 @@ from modelcommons.errors import FormatError
 from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, read_config
 from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokenizer
 from modelcommons.workbench.fields.text.language.tokens import read_pieces
-from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES, TransformerOptions
-from modelcommons.workbench.fields.text.sequences.codecs import Codec, NeighbourCodec, OpenCodec, PieceCodec
+from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES
+from modelcommons.workbench.fields.text.sequences.codecs import Codec, OpenCodec, PieceCodec
 from modelcommons.workbench.fields.text.sequences.memory import MEMORY, Neighbour, PairMemory
 from modelcommons.workbench.fields.text.sequences.networks import Read, onnx_reads, open_network, reads
 from modelcommons.workbench.fields.text.sequences.pairs import LONGEST
@@ -44,9 +44,7 @@ class Preprocess(BaseModel):
     max_target: int = Field(256, ge=2, le=LONGEST, description="Tokens of a target that are written at most.")
     beam: int = Field(5, ge=1, le=64, description="Beginnings kept.")
     length_penalty: float = Field(1.0, ge=0, le=5, description="The larger, the longer.")
-    repeated: float = Field(
-        0.75, ge=0, description="A source so like one of the memory (cosine) is answered by that one's target."
-    )
+    known: float | None = Field(None, gt=0, le=1, description="Likeness from which on the memory answers.")
 
 
 class SequenceModel:
@@ -54,56 +52,51 @@ class SequenceModel:
 
     labels: Sequence[str] = ()
 
-    def __init__(self, codec: Codec, read: Read, preprocess: Preprocess) -> None:
-        self.codec, self._read, self.preprocess = codec, read, preprocess
+    def __init__(self, codec: Codec, read: Read, preprocess: Preprocess, memory: PairMemory | None = None) -> None:
+        self.codec, self._read, self.preprocess, self._memory = codec, read, preprocess, memory
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """The text, and the normalised nats by which it is better than what came second."""
-        texts = [self._repeated(row.x) for row in rows]
-        margins = [SURE] * len(rows)
-        sources = {at: self._source(row.x) for at, row in enumerate(rows) if texts[at] is None}
-        order = sorted(sources, key=lambda at: len(sources[at]))
+        known = self.known([row.x for row in rows])
+        sources = [self.codec.source(row.x, self.preprocess.max_source) for row in rows]
+        order = sorted((at for at in range(len(rows)) if known[at] is None), key=lambda at: len(sources[at]))
+        found: list[Answer] = [_answer(one.target, SURE) if one else {} for one in known]
         for start in range(0, len(order), BATCH):
             some = order[start : start + BATCH]
             *_, searches = self._searches([sources[at] for at in some])
             for at, one in zip(some, searches, strict=True):
-                texts[at], margins[at] = self.codec.decode(one.best.tokens), min(one.margin, SURE)  # JSON: no infinity
-        return [
-            {"margin": float(f"{margin:.6g}"), "prediction": {"text": text}}
-            for text, margin in zip(texts, margins, strict=True)
-        ]
+                found[at] = _answer(self.codec.decode(one.best.tokens), min(one.margin, SURE))  # JSON has no infinity
+        return found
 
     def stream(self, row: Row) -> Iterator[str]:
         """The answer as far as all beginnings that are kept agree; together what `predict` gives."""
-        told = self._repeated(row.x) or ""
-        if told:
-            yield told
+        (known,) = self.known([row.x])
+        if known:
+            yield known.target
             return
-        for (one,) in self._searches([self._source(row.x)]):
+        told = ""
+        for (one,) in self._searches([self.codec.source(row.x, self.preprocess.max_source)]):
             text = self.codec.decode(one.best.tokens if one.done else one.settled())
             kept = text if one.done else text.rstrip("\ufffd")  # half a character
             if kept.startswith(told) and len(kept) > len(told):
                 yield kept[len(told) :]
                 told = kept
 
-    def _repeated(self, text: str) -> str | None:
-        """The target of a source so like this one that nothing is to be written anew."""
-        beside = self.beside(text)
-        return beside[0].target if beside and beside[0].likeness >= self.preprocess.repeated else None
-
-    def _source(self, text: str) -> list[int]:
-        return self.codec.source(text, self.preprocess.max_source)
-
-    def beside(self, text: str) -> list[Neighbour]:
-        """The pairs that are read beside a source, the most alike first; none where the model has no memory."""
-        return self.codec.beside(text) if isinstance(self.codec, NeighbourCodec) else []
+    def known(self, texts: Sequence[str]) -> list[Neighbour | None]:
+        """The pair of the memory that answers each text; None where the network does."""
+        least = self.preprocess.known
+        if self._memory is None or least is None:
+            return [None] * len(texts)
+        return [one if one.likeness >= least else None for one in self._memory.nearest(texts)]
 
     def nats(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """What each target costs behind its source, (pairs,)."""
         found = np.zeros(len(pairs))
         for start in range(0, len(pairs), BATCH):
             some = pairs[start : start + BATCH]
-            ids, mask = padded([self._source(text) for text, _ in some], self.codec.pad)
+            ids, mask = padded(
+                [self.codec.source(text, self.preprocess.max_source) for text, _ in some], self.codec.pad
+            )
             targets, there = padded(
                 [self.codec.target(text, self.preprocess.max_target) for _, text in some], self.codec.pad
             )
@@ -117,6 +110,10 @@ class SequenceModel:
 
     def _searches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[Search]]:
         return search(self._read(*padded(sources, self.codec.pad)), len(sources), rule(self.codec, self.preprocess))
+
+
+def _answer(text: str, margin: float) -> Answer:
+    return {"margin": float(f"{margin:.6g}"), "prediction": {"text": text}}
 
 
 def rule(codec: Codec, preprocess: Preprocess) -> Rule:
@@ -147,10 +144,9 @@ def load(folder: Path, variant: str = "") -> SequenceModel:
     """
     config = read_config(folder)
     preprocess = _preprocess(config, folder)
-    if variant:
-        return SequenceModel(_codec(folder, config, preprocess), onnx_reads(folder / variant), preprocess)
-    network = load_network(folder, config)
-    return SequenceModel(_codec(folder, config, preprocess), reads(network), preprocess)
+    read = onnx_reads(folder / variant) if variant else reads(load_network(folder, config))
+    memory = None if preprocess.known is None else PairMemory.read(folder)
+    return SequenceModel(_codec(folder, config, preprocess), read, preprocess, memory)
 
 
 def files(folder: Path, variant: str = "") -> list[str]:
@@ -171,21 +167,13 @@ def _own_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
 
     from modelcommons.workbench.fields.text.sequences.transformer import Transformer
 
-    options = _own_options(folder, config)
     try:
-        pieces = read_pieces(folder)
-        network = Transformer(pieces.size, **options.model_dump(exclude={"vocabulary"}), end=pieces.end)
+        options = ARCHITECTURES[config["architecture"]].model_validate(config["options"])
+        network = Transformer(read_pieces(folder).size, **options.model_dump(exclude={"vocabulary"}))
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError as error:
+    except (KeyError, ValidationError, RuntimeError) as error:
         raise FormatError(f"{folder}: the weights are not those of its config ({error!s:.200}).") from error
     return network
-
-
-def _own_options(folder: Path, config: Mapping[str, Any]) -> TransformerOptions:
-    try:
-        return ARCHITECTURES[config["architecture"]].model_validate(config["options"])
-    except (KeyError, ValidationError) as error:
-        raise FormatError(f"{folder / CONFIG}: `options` are not those of such a model ({error!s:.200}).") from error
 
 
 def _preprocess(config: Mapping[str, Any], folder: Path) -> Preprocess:
@@ -199,9 +187,6 @@ def _preprocess(config: Mapping[str, Any], folder: Path) -> Preprocess:
 
 def _codec(folder: Path, config: Mapping[str, Any], preprocess: Preprocess) -> Codec:
     if config["model_type"] == MODEL_TYPE:
-        count = _own_options(folder, config).neighbours
-        if count:
-            return NeighbourCodec(read_pieces(folder), preprocess.prefix, PairMemory.read(folder), count)
         return PieceCodec(read_pieces(folder), preprocess.prefix)
     return open_codec(folder, preprocess.prefix)
 

@@ -1,17 +1,13 @@
-"""nearest: the training sources that are most like a text, and the floor: what is known for the first of them."""
+"""nearest: the training source that is most like a text, and the floor: what is known for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from modelcommons.workbench.fields.text.sequences.search import largest
 from modelcommons.workbench.task import Answer, Row, Rows
 
 CHARACTERS = (1, 4)  # lengths of the n-grams
 NAME = "nearest neighbour (characters)"
-BLOCK = 256  # texts compared with all sources at a time
 
 
 class Alike:
@@ -23,23 +19,14 @@ class Alike:
         self._weights = TfidfVectorizer(analyzer="char", ngram_range=CHARACTERS)
         self._sources = self._weights.fit_transform(sources).T.tocsr()  # (n-grams, sources)
 
-    def find(
-        self, texts: Sequence[str], count: int, but: Sequence[Sequence[int]] = ()
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Where the sources most like each text stand, `count` at most, the most alike first, of equal ones the first;
-        and how like they are, 0 to 1.
-
-        Args:
-            but: for each text, where sources stand that are not to be found: itself, and what belongs to it.
-        """
+    def nearest(self, texts: Sequence[str]) -> list[tuple[int, float]]:
+        """Where the source most like each text stands, the first of equal ones, and how like it is: 0 to 1."""
+        alike = self._weights.transform(texts) @ self._sources
         found = []
-        for start in range(0, len(texts), BLOCK):
-            alike = (self._weights.transform(texts[start : start + BLOCK]) @ self._sources).toarray()
-            for at, each in enumerate(alike, start):
-                if but:
-                    each[list(but[at])] = -1.0
-                places = largest(each, min(count, int((each >= 0).sum())))
-                found.append((places, each[places]))
+        for one in alike:
+            row = one.toarray()[0]
+            at = int(row.argmax())
+            found.append((at, float(row[at])))
         return found
 
 
@@ -54,5 +41,5 @@ class Nearest:
         self._alike = Alike([row.x for row in rows])
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
-        found = self._alike.find([row.x for row in rows], 1)
-        return [{"prediction": {"text": self._targets[int(places[0])]}} for places, _ in found]
+        found = self._alike.nearest([row.x for row in rows])
+        return [{"prediction": {"text": self._targets[at]}} for at, _ in found]

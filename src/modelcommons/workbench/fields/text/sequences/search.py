@@ -70,7 +70,7 @@ class Search:
         log_probs[:, list(self.rule.never)] = -np.inf
         totals = (np.array([score for _, score in self.alive])[:, None] + log_probs).ravel()
         room = self.rule.beam - len(self.finished)
-        best = largest(totals, room + 1)
+        best = _largest(totals, room + 1)
         if self.rule.beam == 1 and len(best) > 1:
             self._closest = min(self._closest, float(totals[best[0]] - totals[best[1]]))
         alive, tokens, rows = [], [], []
@@ -135,9 +135,9 @@ def search(reader: Reader, num_sources: int, rule: Rule) -> Iterator[list[Search
         yield searches
 
 
-def largest(totals: np.ndarray, count: int) -> np.ndarray:
+def _largest(totals: np.ndarray, count: int) -> np.ndarray:
     """Where the largest are, the largest first and the first of equal ones first."""
-    if 0 < count < len(totals):
+    if count < len(totals):
         least = np.partition(totals, len(totals) - count)[len(totals) - count]
         some = np.flatnonzero(totals >= least)
     else:

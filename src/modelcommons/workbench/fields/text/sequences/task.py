@@ -109,7 +109,7 @@ class SequenceTask:
         return files(folder, variant)
 
     def carried(self, folder: Path) -> list[str]:
-        """The pairs that a model with neighbours looks into."""
+        """The training pairs, where the model answers by them."""
         return [MEMORY] if (folder / MEMORY).is_file() else []
 
     def baseline(self, train: Rows, options: BaseModel) -> tuple[str, Model]:

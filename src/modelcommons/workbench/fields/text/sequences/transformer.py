@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, embedding, linear, relu
+from torch.nn.functional import dropout, embedding, linear, relu, scaled_dot_product_attention
 
 from modelcommons.workbench.fields.text.language.gpt import FACTOR, PRIME, TURN, KeysValues
-from modelcommons.workbench.fields.text.sequences.attention import Attention
-from modelcommons.workbench.fields.text.sequences.neighbours import Neighbours, Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +20,11 @@ class Memory:
     mask: Tensor  # (B, 1, 1, S) bool, false where a source is shorter
     source: list[KeysValues]  # of each block, (B, H, S, D / H)
     past: list[KeysValues] | None = None  # of each block, (B, H, T, D / H)
-    pairs: Pairs | None = None  # that stand beside the source
 
     def of(self, rows: Tensor) -> Memory:
         """The memories of these rows, (N,) int64, in that order."""
         past = None if self.past is None else [(k[rows], v[rows]) for k, v in self.past]
-        pairs = None if self.pairs is None else self.pairs.of(rows)
-        return Memory(self.mask[rows], [(k[rows], v[rows]) for k, v in self.source], past, pairs)
+        return Memory(self.mask[rows], [(k[rows], v[rows]) for k, v in self.source], past)
 
 
 class Transformer(nn.Module):
@@ -42,7 +38,7 @@ class Transformer(nn.Module):
 
     def __init__(
         self, size: int, width: int, encoder_layers: int, decoder_layers: int, heads: int, ngrams: int, buckets: int,
-        dropout: float, neighbours: int = 0, end: int = 0,
+        dropout: float,
     ) -> None:  # fmt: skip
         super().__init__()
         self.width, self.dropout = width, dropout
@@ -51,23 +47,19 @@ class Transformer(nn.Module):
         self.encoder = nn.ModuleList(Block(width, heads, dropout, causal=False) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(Block(width, heads, dropout, causal=True) for _ in range(decoder_layers))
         self.read_norm, self.write_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.neighbours = Neighbours(width, heads, neighbours, end) if neighbours else None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor) -> Tensor:
         """Sources (B, S), 1 where they have a token (B, S), targets (B, T) -> logits of the tokens after (B, T, V)."""
         return self.decode(decoder_input_ids, self.encode(input_ids, attention_mask))[0]
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Memory:
-        """What a decoder needs of sources, (B, S); with neighbours, of these too."""
-        there = mask = attention_mask.bool()[:, None, None, :]
-        if self.neighbours is not None:
-            there, mask = self.neighbours.masks(input_ids, mask)
+        """What a decoder needs of sources, (B, S)."""
+        mask = attention_mask.bool()[:, None, None, :]
         x_BSD = self._embedded(input_ids, 0, with_ngrams=True)
         for block in self.encoder:
             x_BSD, _ = block(x_BSD, mask, None, None)
         x_BSD = self.read_norm(x_BSD)
-        pairs = None if self.neighbours is None else self.neighbours.remembered(x_BSD, input_ids, attention_mask)
-        return Memory(there, [block.across.keys_values(x_BSD) for block in self.decoder], None, pairs)  # type: ignore[union-attr,operator]
+        return Memory(mask, [block.across.keys_values(x_BSD) for block in self.decoder])  # type: ignore[union-attr,operator]
 
     def decode(self, ids: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Logits (B, T, V) behind each of the tokens (B, T), and a memory that holds them too."""
@@ -76,22 +68,12 @@ class Transformer(nn.Module):
             past = None if memory.past is None else memory.past[at]
             x_BTD, own = block(x_BTD, memory.mask, past, memory.source[at])
             kept.append(own)
-        if self.neighbours is not None and memory.pairs is not None:
-            x_BTD = self.neighbours(x_BTD, ids, memory.pairs)
-        x_BTD = self.write_norm(x_BTD)
-        logits = linear(x_BTD, self.embed)
-        if self.neighbours is not None and memory.pairs is not None:
-            logits = self.neighbours.raised(logits, x_BTD, ids, memory.pairs)
-        return logits, Memory(memory.mask, memory.source, kept, memory.pairs)
+        logits = linear(self.write_norm(x_BTD), self.embed)
+        return logits, Memory(memory.mask, memory.source, kept)
 
     def _embedded(self, ids: Tensor, first: int, with_ngrams: bool = False) -> Tensor:
         """(B, T) -> (B, T, D); `first`: the position of the first."""
-        x_BTD = embedding(ids, self.embed) * self.width**0.5
-        if with_ngrams and self.neighbours is not None:
-            x_BTD, places = self.neighbours.marked(ids, x_BTD)
-        else:
-            places = first + torch.arange(ids.shape[1], device=ids.device)
-        x_BTD = x_BTD + self._positions(places)
+        x_BTD = embedding(ids, self.embed) * self.width**0.5 + self._positions(ids, first)
         hashed, before = ids, ids
         for vectors in self.embed_ngrams if with_ngrams else ():
             before = torch.cat([torch.full_like(ids[:, :1], -1), before[:, : ids.shape[1] - 1]], dim=1)
@@ -99,12 +81,12 @@ class Transformer(nn.Module):
             x_BTD = x_BTD + embedding(hashed % len(vectors), vectors)
         return dropout(x_BTD, self.dropout, self.training)
 
-    def _positions(self, places: Tensor) -> Tensor:
-        """Sines and cosines of positions, (..., D)."""
+    def _positions(self, ids: Tensor, first: int) -> Tensor:
+        """Sines and cosines of each position, (T, D)."""
         half = self.width // 2
-        pace = TURN ** (-torch.arange(half, device=places.device, dtype=torch.float32) / half)
-        angle = places.float()[..., None] * pace
-        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+        pace = TURN ** (-torch.arange(half, device=ids.device, dtype=torch.float32) / half)
+        angle = (first + torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32))[:, None] * pace
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
 class Block(nn.Module):
@@ -145,3 +127,33 @@ class Block(nn.Module):
             x_BTD = x_BTD + dropout(found, self.dropout, self.training)
         hidden = dropout(relu(self.widen(self.wide_norm(x_BTD))), self.dropout, self.training)
         return x_BTD + dropout(self.narrow(hidden), self.dropout, self.training), (keys, values)
+
+
+class Attention(nn.Module):
+    """Several heads of scaled dot products."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.out = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+
+    def queries(self, x_BTD: Tensor) -> Tensor:
+        """(B, H, T, D / H)"""
+        return self._by_head(self.query(x_BTD))
+
+    def keys_values(self, x_BTD: Tensor) -> KeysValues:
+        keys, values = self.key_value(x_BTD).chunk(2, dim=-1)
+        return self._by_head(keys), self._by_head(values)
+
+    def mixed(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """(B, T, D)"""
+        found = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal)
+        out: Tensor = self.out(found.transpose(1, 2).flatten(2))
+        return out
+
+    def _by_head(self, x_BTD: Tensor) -> Tensor:
+        batch, time, width = x_BTD.shape
+        return x_BTD.view(batch, time, self.heads, width // self.heads).transpose(1, 2)
