@@ -49,6 +49,7 @@ def main() -> None:
     for least, value in found.items():
         print(f"    known from {least:.2f}: {value:.2f} · {sum(one.likeness >= least for one in near)} answered so")
     least = max(found, key=lambda one: found[one])
+    print(f"    {right(near, references):.1%} have their neighbour's translation among their own")
 
     near = memory.nearest([row.x for row in test])
     lines = predictions.read(folder / "evaluate/predictions/model.jsonl.gz")
@@ -57,6 +58,9 @@ def main() -> None:
     references = [list(row.y.texts) for row in test]
     network = [line["prediction"]["text"] for line in lines]
     with_memory = scored(answered(network, near, least), references)
+    print(
+        f"test, {len(near):,} sentences: {right(near, references):.1%} have their neighbour's translation among their own"
+    )
     tell(f"network and memory from {least:.2f}", with_memory)
     floors = {
         "floor of words": by_words(train, test),
@@ -82,6 +86,11 @@ def by_words(train: Sequence[Row], test: Sequence[Row]) -> list[str]:
     sources = weights.fit_transform([row.x for row in train])
     alike = weights.transform([row.x for row in test]) @ sources.T
     return [train[int(one.toarray().argmax())].y.texts[0] for one in alike]
+
+
+def right(near: Sequence[Neighbour], references: Sequence[Sequence[str]]) -> float:
+    """The share of neighbours whose target is a known one, to the letter."""
+    return sum(one.target in known for one, known in zip(near, references, strict=True)) / len(near)
 
 
 def scored(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Corpus:
