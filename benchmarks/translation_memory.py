@@ -58,9 +58,8 @@ def main() -> None:
     references = [list(row.y.texts) for row in test]
     network = [line["prediction"]["text"] for line in lines]
     with_memory = scored(answered(network, near, least), references)
-    print(
-        f"test, {len(near):,} sentences: {right(near, references):.1%} have their neighbour's translation among their own"
-    )
+    same = right(near, references)
+    print(f"test, {len(near):,} sentences: {same:.1%} have their neighbour's translation among their own")
     tell(f"network and memory from {least:.2f}", with_memory)
     floors = {
         "floor of words": by_words(train, test),

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from modelcommons.errors import FormatError
 from modelcommons.workbench.fields.text.sequences.nearest import Alike
 from modelcommons.workbench.task import Rows
@@ -42,6 +39,9 @@ class PairMemory:
     @classmethod
     def read(cls, folder: Path) -> PairMemory:
         """Raises: FormatError: the file is missing or damaged, or holds something else."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         path = folder / MEMORY
         try:
             table = pq.read_table(path)
@@ -53,6 +53,9 @@ class PairMemory:
         return cls(pairs)
 
     def write(self, folder: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         sources, targets = zip(*self.pairs, strict=True)
         pq.write_table(pa.table({"source": sources, "target": targets}), folder / MEMORY, compression="zstd")
 
