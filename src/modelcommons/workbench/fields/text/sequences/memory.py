@@ -46,7 +46,7 @@ class PairMemory:
         try:
             table = pq.read_table(path)
             pairs = list(zip(*(table[name].to_pylist() for name in ("source", "target")), strict=True))
-        except (OSError, KeyError, pa.ArrowException) as error:
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise _damaged(path, str(error)) from error
         if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
             raise _damaged(path, "there are none, or one lacks a text")
