@@ -381,6 +381,7 @@ def test_a_source_that_is_nearly_known_is_answered_by_its_target(remembering: Pa
     near, far = Row("a", "The cat <saw> 3"), Row("b", "owls")
     found = model.predict([far, near])
     assert found[1] == {"margin": 1e6, "prediction": {"text": "cat 3"}} and found[0]["margin"] < 1e6
+    assert model.predict([]) == []
     for row, answer in zip((far, near), found, strict=True):
         assert model.predict([row])[0]["prediction"] == answer["prediction"]
         assert "".join(model.stream(row)) == answer["prediction"]["text"]

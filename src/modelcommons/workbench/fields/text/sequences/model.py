@@ -85,7 +85,7 @@ class SequenceModel:
     def known(self, texts: Sequence[str]) -> list[Neighbour | None]:
         """The pair of the memory that answers each text; None where the network does."""
         least = self.preprocess.known
-        if self._memory is None or least is None:
+        if self._memory is None or least is None or not texts:
             return [None] * len(texts)
         return [one if one.likeness >= least else None for one in self._memory.nearest(texts)]
 
