@@ -228,9 +228,17 @@ def test_a_branch_that_moved_is_not_overwritten(hub: SmallHub, model: Path, monk
 # --- the whole stage ------------------------------------------------------------------------------------------------
 
 
-def run(folder: Path, licence: str = "cc-by-4.0", **wish: Any) -> Published:
+class Remembers:
+    """A task whose models hold training rows, and that can nothing else."""
+
+    def carried(self, folder: Path) -> list[str]:
+        assert (folder / "config.json").is_file()
+        return ["memory.parquet"]
+
+
+def run(folder: Path, licence: str = "cc-by-4.0", task: object = object(), **wish: Any) -> Published:
     return publish(
-        object(),  # type: ignore[arg-type]  # a task without any optional ability
+        task,  # type: ignore[arg-type]  # without any optional ability
         made_up.got(licence), made_up.prepared(), made_up.tuned(), made_up.scored(), made_up.explained(),
         made_up.shrunk(), made_up.recipe(**wish), RunFolder(folder), Silent(),
     )  # fmt: skip
@@ -342,6 +350,14 @@ def test_data_that_may_not_be_quoted_stay_at_home(hub: SmallHub, finished: Path)
     sent = set(hub.repos["ada/news"].head[1])
     assert sent == {name for name in FOLDER if not name.startswith("predictions/") and name != "report.html"}
     assert (finished / "model" / "report.html").is_file()
+
+
+def test_training_rows_inside_a_model_are_told_and_stay_at_home_with_the_data(hub: SmallHub, finished: Path) -> None:
+    with pytest.raises(LicenceError, match=r"expected a model without rows of ada/news.*memory\.parquet"):
+        run(finished, licence="cc-by-nd-4.0", task=Remembers(), repo="ada/news")
+    assert "ada/news" not in hub.repos and not (finished / "model").exists()
+    run(finished, task=Remembers(), repo="ada/news")
+    assert "holds its training rows as they are (memory.parquet)" in (finished / "model" / "README.md").read_text()
 
 
 def test_without_a_hub_the_folder_is_complete_all_the_same(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -360,6 +361,53 @@ def test_open_models_with_tokenizers_of_sentencepiece(
     assert isinstance(model.predict([rows()[0]])[0]["prediction"]["text"], str)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPackage, match=r"needs 'sentencepiece'. Install it: pip install sentencepiece"):
+        TASK.load(folder)
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a memory, hardly trained."""
+    place = tmp_path_factory.mktemp("remembering")
+    options = {"width": 16, "heads": 2, "buckets": 64, "vocabulary": 320}
+    TASK.fit(rows(), rows(4), job(Choice(None, "transformer", options), place, {"known": 0.8}))
+    return place / "model"
+
+
+def test_a_source_that_is_nearly_known_is_answered_by_its_target(remembering: Path) -> None:
+    model = TASK.load(remembering)
+    near, far = Row("a", "The cat <saw> 3"), Row("b", "owls")
+    found = model.predict([far, near])
+    assert found[1] == {"margin": 1e6, "prediction": {"text": "cat 3"}} and found[0]["margin"] < 1e6
+    assert model.predict([]) == []
+    for row, answer in zip((far, near), found, strict=True):
+        assert model.predict([row])[0]["prediction"] == answer["prediction"]
+        assert "".join(model.stream(row)) == answer["prediction"]["text"]
+    explainer = TASK.explainer(remembering)
+    shown = [explainer.show(row, explainer.attribute(row)) for row in (near, far)]
+    assert "= the cat saw 3</small>" in shown[0] and "<saw>" not in shown[0] and "<small>" not in shown[1]
+    model.preprocess = model.preprocess.model_copy(update={"known": 1.0})
+    assert model.predict([near])[0]["margin"] < 1e6, "as like as that it is not"
+
+
+def test_the_memory_is_part_of_the_model_and_none_is_kept_unasked(remembering: Path, folder: Path) -> None:
+    assert TASK.carried(remembering) == ["memory.parquet"] and "memory.parquet" in TASK.files(remembering)
+    assert TASK.carried(folder) == [] and "memory.parquet" not in TASK.files(folder)
+    table = pq.read_table(remembering / "memory.parquet").to_pydict()
+    assert table == {"source": [row.x for row in rows()._rows], "target": [row.y.texts[0] for row in rows()._rows]}
+
+
+def test_a_memory_that_is_damaged_is_refused_in_a_sentence(remembering: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(remembering, folder)
+    for wrong in ({"source": ["a"]}, {"source": ["a"], "target": [1]}, {"source": [None], "target": ["b"]}):
+        pq.write_table(pa.table(wrong), folder / "memory.parquet")
+        with pytest.raises(FormatError, match=r"Expected the training pairs of a model in .*memory\.parquet"):
+            TASK.load(folder)
+    (folder / "memory.parquet").write_bytes(b"PAR1")
+    with pytest.raises(FormatError, match="Get the model again"):
         TASK.load(folder)
 
 

@@ -342,6 +342,12 @@ class Cautions(Protocol):
 
 
 @runtime_checkable
+class Carries(Protocol):
+    def carried(self, folder: Path) -> list[str]:
+        """Files of a model folder that hold training rows as they are, by relative path."""
+
+
+@runtime_checkable
 class Streams(Protocol):
     """An ability of a loaded `Model`, not of the task."""
 

@@ -28,7 +28,7 @@ from modelcommons.workbench.stages.report.sections import Facts, receipt_path
 from modelcommons.workbench.stages.shrink import Shrunk
 from modelcommons.workbench.stages.tune import Tuned
 from modelcommons.workbench.stages.upload import endpoint, upload
-from modelcommons.workbench.task import Cautions, Draws, HasContent, Source, Task
+from modelcommons.workbench.task import Carries, Cautions, Draws, HasContent, Source, Task
 
 QUOTES = ("predictions/*", "report.html")  # hold targets and examples: parts of the data
 
@@ -67,9 +67,16 @@ def publish(
             f"publish.repo: expected none for data without a licence, got {recipe.publish.repo}. Leave it out: what "
             "was measured stays here."
         )
+    trained = folder.path / tuned.trained[tuned.chosen].folder
+    carried = tuple(task.carried(trained)) if isinstance(task, Carries) else ()
+    if recipe.publish.repo and carried and not decision.quotes:
+        raise LicenceError(
+            f"publish.repo: expected a model without rows of {got.source.name}, which may not be passed on; got one "
+            f"that holds them ({', '.join(carried)}). Train one that keeps none, or leave publish.repo out."
+        )
     with replacing(folder.model) as part:
         _collect(part, folder, tuned, scored, shrunk)
-        _describe(part, _facts(part, task, got, data, tuned, scored, explained, shrunk, recipe, decision))
+        _describe(part, _facts(part, task, got, data, tuned, scored, explained, shrunk, recipe, decision, carried))
     receipts = len(list((folder.model / "receipts").rglob("*.json")))
     commit = None
     if recipe.publish.repo:
@@ -133,6 +140,7 @@ def _facts(
     shrunk: Shrunk,
     recipe: Recipe,
     decision: Decision,
+    carried: tuple[str, ...],
 ) -> Facts:
     """All that card and report may say; scores as the receipts in `part` say them."""
     exports = [export.evaluation for export in shrunk.exports if export.accepted]
@@ -158,6 +166,7 @@ def _facts(
         has_transformers=_has_transformers(part),
         figures=_figures(task, part / _predictions(scored.main), recipe.publish.language),
         caution=task.caution[recipe.publish.language] if isinstance(task, Cautions) else "",
+        carried=carried,
     )
 
 

@@ -80,7 +80,8 @@ class Translation(SequenceTask):
                             "vocabulary": 420, "dropout": 0},
             },
             "data": {
-                "columns": {"source": "english", "target": "foreign"}, "options": {"beam": 2}, "checks": [],
+                "columns": {"source": "english", "target": "foreign"}, "options": {"beam": 2, "known": 0.99},
+                "checks": [],
             },
             "tune": {"epochs": 6, "batch_size": 4, "learning_rate": 0.005, "warmup": 0.2, "optimizer": "adamw"},
         }  # fmt: skip

@@ -48,6 +48,7 @@ class Facts:
     num_private: int = 0  # explained rows that are not shown, because personal data were found in them
     figures: tuple[tuple[str, str], ...] = ()  # (title, SVG) of the task's own
     caution: str = ""  # the task's own, where it has one
+    carried: tuple[str, ...] = ()  # files of the model that hold training rows as they are
 
     @property
     def origin(self) -> Origin | None:
@@ -509,4 +510,5 @@ def _limits(facts: Facts, w: Words) -> Iterator[Block]:
     said = ["public_test", "not_good", "not_elsewhere"]
     said += ["explanations_limit"] if facts.explained.examples else []
     said += ["personal_limit"] if "personal-data" in facts.recipe.data.checks else []
-    yield Items([*filter(None, [facts.caution]), *(w[key] for key in (*said, "unmeasured"))])
+    carried = w["carried"].format(files=", ".join(facts.carried)) if facts.carried else ""
+    yield Items([*filter(None, [facts.caution, carried]), *(w[key] for key in (*said, "unmeasured"))])

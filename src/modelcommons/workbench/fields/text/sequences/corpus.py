@@ -29,14 +29,18 @@ class Corpus:
         """Of every text alone, (texts,)."""
         return np.array([self._of(counts) for counts in self._counts])
 
-    def interval(self, seed: int) -> tuple[float, float]:
-        """95 % percentile-bootstrap interval over the texts.
+    def drawn(self, seed: int) -> np.ndarray:
+        """Scores of the texts drawn again and again, (draws,); the same texts for another corpus as large.
 
         Source: Koehn, Statistical Significance Tests for Machine Translation Evaluation (2004).
         """
         size = len(self._counts)
         often = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), DRAWS)  # (draws, texts)
-        low, high = np.quantile([self._of(counts) for counts in often @ self._counts], [0.025, 0.975])
+        return np.array([self._of(counts) for counts in often @ self._counts])
+
+    def interval(self, seed: int) -> tuple[float, float]:
+        """95 % percentile-bootstrap interval over the texts."""
+        low, high = np.quantile(self.drawn(seed), [0.025, 0.975])
         return float(low), float(high)
 
     def _of(self, counts: np.ndarray) -> float:

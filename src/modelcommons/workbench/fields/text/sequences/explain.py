@@ -36,7 +36,8 @@ class Explainer:
         return -self._model.nats([(text, answer) for text in texts])
 
     def show(self, row: Row, attribution: Attribution) -> str:
-        """The source, words that the answer rests on in blue, those against it in orange; then the answer."""
+        """The source, words that the answer rests on in blue, those against it in orange; then the answer, and the
+        training source it was taken from, if it was."""
         most = max(1e-12, float(np.abs(attribution.weights).max()))
         pieces, end = [], 0
         for (start, stop), weight in zip(spans(row.x), attribution.weights, strict=False):
@@ -46,7 +47,9 @@ class Explainer:
             pieces.append(f'<span style="{style}" title="{float(weight):+.3f}">{html.escape(row.x[start:stop])}</span>')
             end = stop
         body = f"{''.join(pieces)}{html.escape(row.x[end:])} → <b>{html.escape(attribution.answer)}</b>"
-        return f'<p class="text">{body}</p>'
+        (known,) = self._model.known([row.x])
+        taken = f"<br><small>{known.likeness:.2f} = {html.escape(known.source)}</small>" if known else ""
+        return f'<p class="text">{body}{taken}</p>'
 
     def _answer(self, row: Row) -> str:
         if row.id not in self._seen:

@@ -16,6 +16,7 @@ from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.text.language.tokens import learn_pieces
 from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES, defaults, open_defaults
 from modelcommons.workbench.fields.text.sequences.codecs import Codec, PieceCodec
+from modelcommons.workbench.fields.text.sequences.memory import PairMemory
 from modelcommons.workbench.fields.text.sequences.model import (
     MOST_TOKENS,
     Preprocess,
@@ -85,6 +86,9 @@ class Examples:
 
 
 def fit(train: Rows, validation: Rows, job: Job, judge: Judge) -> Fit:
+    assert isinstance(job.options, Options)
+    if job.options.known is not None:
+        PairMemory.of(train).write(job.folder)
     return _fit_new(train, validation, job, judge) if job.choice.is_new else _fit_open(train, validation, job, judge)
 
 
@@ -140,7 +144,7 @@ def _fit_open(train: Rows, validation: Rows, job: Job, judge: Judge) -> Fit:
 def _preprocess(examples: Examples, options: Options) -> Preprocess:
     return Preprocess(
         prefix=options.prefix, max_source=examples.max_source, max_target=examples.max_target, beam=options.beam,
-        length_penalty=options.length_penalty,
+        length_penalty=options.length_penalty, known=options.known,
     )  # fmt: skip
 
 

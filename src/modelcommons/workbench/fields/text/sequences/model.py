@@ -19,6 +19,7 @@ from modelcommons.workbench.engine.tokenizer import TOKENIZER_FILES, open_tokeni
 from modelcommons.workbench.fields.text.language.tokens import read_pieces
 from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.text.sequences.codecs import Codec, OpenCodec, PieceCodec
+from modelcommons.workbench.fields.text.sequences.memory import MEMORY, Neighbour, PairMemory
 from modelcommons.workbench.fields.text.sequences.networks import Read, onnx_reads, open_network, reads
 from modelcommons.workbench.fields.text.sequences.pairs import LONGEST
 from modelcommons.workbench.fields.text.sequences.search import Rule, Search, search
@@ -43,6 +44,7 @@ class Preprocess(BaseModel):
     max_target: int = Field(256, ge=2, le=LONGEST, description="Tokens of a target that are written at most.")
     beam: int = Field(5, ge=1, le=64, description="Beginnings kept.")
     length_penalty: float = Field(1.0, ge=0, le=5, description="The larger, the longer.")
+    known: float | None = Field(None, gt=0, le=1, description="Likeness from which on the memory answers.")
 
 
 class SequenceModel:
@@ -50,25 +52,28 @@ class SequenceModel:
 
     labels: Sequence[str] = ()
 
-    def __init__(self, codec: Codec, read: Read, preprocess: Preprocess) -> None:
-        self.codec, self._read, self.preprocess = codec, read, preprocess
+    def __init__(self, codec: Codec, read: Read, preprocess: Preprocess, memory: PairMemory | None = None) -> None:
+        self.codec, self._read, self.preprocess, self._memory = codec, read, preprocess, memory
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """The text, and the normalised nats by which it is better than what came second."""
+        known = self.known([row.x for row in rows])
         sources = [self.codec.source(row.x, self.preprocess.max_source) for row in rows]
-        order = sorted(range(len(rows)), key=lambda at: len(sources[at]))
-        found: list[Answer] = [{}] * len(rows)
+        order = sorted((at for at in range(len(rows)) if known[at] is None), key=lambda at: len(sources[at]))
+        found: list[Answer] = [_answer(one.target, SURE) if one else {} for one in known]
         for start in range(0, len(order), BATCH):
             some = order[start : start + BATCH]
             *_, searches = self._searches([sources[at] for at in some])
             for at, one in zip(some, searches, strict=True):
-                text = self.codec.decode(one.best.tokens)
-                margin = min(one.margin, SURE)  # JSON has no infinity
-                found[at] = {"margin": float(f"{margin:.6g}"), "prediction": {"text": text}}
+                found[at] = _answer(self.codec.decode(one.best.tokens), min(one.margin, SURE))  # JSON has no infinity
         return found
 
     def stream(self, row: Row) -> Iterator[str]:
         """The answer as far as all beginnings that are kept agree; together what `predict` gives."""
+        (known,) = self.known([row.x])
+        if known:
+            yield known.target
+            return
         told = ""
         for (one,) in self._searches([self.codec.source(row.x, self.preprocess.max_source)]):
             text = self.codec.decode(one.best.tokens if one.done else one.settled())
@@ -76,6 +81,13 @@ class SequenceModel:
             if kept.startswith(told) and len(kept) > len(told):
                 yield kept[len(told) :]
                 told = kept
+
+    def known(self, texts: Sequence[str]) -> list[Neighbour | None]:
+        """The pair of the memory that answers each text; None where the network does."""
+        least = self.preprocess.known
+        if self._memory is None or least is None or not texts:
+            return [None] * len(texts)
+        return [one if one.likeness >= least else None for one in self._memory.nearest(texts)]
 
     def nats(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """What each target costs behind its source, (pairs,)."""
@@ -98,6 +110,10 @@ class SequenceModel:
 
     def _searches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[Search]]:
         return search(self._read(*padded(sources, self.codec.pad)), len(sources), rule(self.codec, self.preprocess))
+
+
+def _answer(text: str, margin: float) -> Answer:
+    return {"margin": float(f"{margin:.6g}"), "prediction": {"text": text}}
 
 
 def rule(codec: Codec, preprocess: Preprocess) -> Rule:
@@ -128,15 +144,14 @@ def load(folder: Path, variant: str = "") -> SequenceModel:
     """
     config = read_config(folder)
     preprocess = _preprocess(config, folder)
-    if variant:
-        return SequenceModel(_codec(folder, config, preprocess), onnx_reads(folder / variant), preprocess)
-    network = load_network(folder, config)
-    return SequenceModel(_codec(folder, config, preprocess), reads(network), preprocess)
+    read = onnx_reads(folder / variant) if variant else reads(load_network(folder, config))
+    memory = None if preprocess.known is None else PairMemory.read(folder)
+    return SequenceModel(_codec(folder, config, preprocess), read, preprocess, memory)
 
 
 def files(folder: Path, variant: str = "") -> list[str]:
     """What is read to predict."""
-    beside = [name for name in (*TOKENIZER_FILES, *OPEN_FILES) if (folder / name).is_file()]
+    beside = [name for name in (*TOKENIZER_FILES, *OPEN_FILES, MEMORY) if (folder / name).is_file()]
     return [CONFIG, *beside, variant or WEIGHTS]
 
 

@@ -43,6 +43,10 @@ class Options(BaseModel):
         1.0,
         description="0: the likeliest target, which tends to be short; the larger, the longer (alpha of Wu et al.).",
     )
+    known: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="A source at least so like one of training (cosine of n-grams of characters) is answered by "
+        "that one's target. The model then holds the training pairs (`memory.parquet`): whoever has it has them."
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

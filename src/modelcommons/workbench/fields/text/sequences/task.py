@@ -16,6 +16,7 @@ from modelcommons.workbench.fields.text.sequences import lines as stored
 from modelcommons.workbench.fields.text.sequences import pairs
 from modelcommons.workbench.fields.text.sequences.architectures import ARCHITECTURES
 from modelcommons.workbench.fields.text.sequences.figures import figure
+from modelcommons.workbench.fields.text.sequences.memory import MEMORY
 from modelcommons.workbench.fields.text.sequences.nearest import NAME, Nearest
 from modelcommons.workbench.fields.text.sequences.pairs import Known
 from modelcommons.workbench.task import Job, Json, Line, Metric, Model, Parts, Reading, Row, Rows, Score, Split
@@ -106,6 +107,10 @@ class SequenceTask:
         from modelcommons.workbench.fields.text.sequences.model import files
 
         return files(folder, variant)
+
+    def carried(self, folder: Path) -> list[str]:
+        """The training pairs, where the model answers by them."""
+        return [MEMORY] if (folder / MEMORY).is_file() else []
 
     def baseline(self, train: Rows, options: BaseModel) -> tuple[str, Model]:
         """The target of the training source that is most like the one asked about."""
