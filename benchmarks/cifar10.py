@@ -36,9 +36,9 @@ def main() -> None:
             runs.append(measured(recipe, folder, f"data.source={given.data}", f"tune.seeds=[{seed}]"))
             report(seed, runs[-1])
         seconds = [one.run.tuned.trained[0].fit.seconds for one in runs]
-        views = load(RECIPES / f"{recipe}.yaml").model.options.get("mirrored", False)
+        views = load(RECIPES / f"{recipe}.yaml").model.options.get("views", 1)
         print(
-            f"recipe {recipe}, JPEG copy, {'mean over a picture and its mirror image' if views else 'one view'}: "
+            f"recipe {recipe}, JPEG copy, answers over {views} views of a test picture: "
             f"{mean([one.value for one in runs], 'accuracy')} · training {min(seconds):.0f} to {max(seconds):.0f} s · "
             f"all stages at most {max(one.minutes for one in runs):.1f} min\n"
         )

@@ -66,15 +66,19 @@ def test_convolutions_begin_as_identities_and_keep_their_length_while_training()
     assert layer.weight.norm().item() == pytest.approx(6**0.5, rel=1e-5)
 
 
-def test_mirrored_it_answers_a_picture_and_its_mirror_image_alike() -> None:
-    pictures, made = smooth(3, 12), network(mirrored=True).eval()
-    torch.testing.assert_close(made(pictures), made(pictures.flip(3)))
-    plain = network().eval()
-    torch.testing.assert_close(made(pictures), (plain(pictures) + plain(pictures.flip(3))) / 2)
+def test_answers_are_means_over_views() -> None:
+    pictures, plain = smooth(3, 12), network().eval()
+    two, six = (network(views=views).eval() for views in (2, 6))
+    around = torch.nn.functional.pad(pictures, (1, 1, 1, 1), "replicate")
+    moved = (around[:, :, 2:, 2:], around[:, :, :12, :12])
+    with torch.no_grad():
+        both = (plain(pictures) + plain(pictures.flip(3))) / 2
+        torch.testing.assert_close(two(pictures), both)
+        torch.testing.assert_close(six(pictures), both / 2 + (two(moved[0]) + two(moved[1])) / 4)
 
 
 def test_pictures_of_any_size_are_taken_and_the_export_gives_the_same(tmp_path: Path) -> None:
-    made = network(mirrored=True).eval()
+    made = network(views=6).eval()
     for side in (4, 7, 12, 33):
         assert made(smooth(2, side)).shape == (2, 4)
     pictures = smooth(3, 12)

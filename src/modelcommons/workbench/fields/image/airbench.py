@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import unfold
+from torch.nn.functional import pad, unfold
 
 NOISE = 5e-4  # added to the variance of each direction, so that those that hardly vary are not blown up
 
@@ -29,11 +29,10 @@ class Airbench(nn.Module):
         depth: int,
         patch: int,
         stride: int,
-        mirrored: bool,
+        views: int,
     ) -> None:
-        """mirrored: it answers with the mean over a picture and its mirror image."""
         super().__init__()
-        self.mirrored = mirrored
+        self.views = views  # when not training: as `views_of` has them
         self.whitening = nn.Conv2d(channels, 2 * channels * patch**2, patch, stride, bias=False).requires_grad_(False)
         self.stages = nn.Sequential(*[
             nn.Sequential(*[_layer(outside if at else inside, outside, pool=not at) for at in range(depth)])
@@ -42,9 +41,9 @@ class Airbench(nn.Module):
         self.head = nn.Linear(widths[-1], num_labels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        logits = self._logits(x_BCHW)
-        if self.mirrored and not self.training:
-            logits = (logits + self._logits(x_BCHW.flip(3))) / 2
+        if self.training:
+            return self._logits(x_BCHW)
+        logits: Tensor = sum(share * self._logits(view) for share, view in views_of(x_BCHW, self.views))
         return logits  # (B, labels)
 
     def _logits(self, x_BCHW: Tensor) -> Tensor:
@@ -63,6 +62,24 @@ class Airbench(nn.Module):
         variances, directions_KK = torch.linalg.eigh(torch.cov(x_PK.T))
         filters_KK = (directions_KK / (variances + NOISE).sqrt()).T
         self.whitening.weight.copy_(torch.cat([filters_KK, -filters_KK]).reshape(self.whitening.weight.shape))
+
+
+def views_of(x_BCHW: Tensor, views: int) -> Iterator[tuple[float, Tensor]]:
+    """How much each view counts, and the view.
+
+    One: the picture. Two: its mirror image too. Six: both also a pixel up and left, and a pixel down and right, which
+    count half, the border repeated outwards (section 3.5 of the paper).
+    """
+    shifted = [x_BCHW]
+    if views == 6:
+        around = pad(x_BCHW, (1, 1, 1, 1), "replicate")
+        shifted += [around[:, :, 2:, 2:], around[:, :, :-2, :-2]]
+    sides = min(views, 2)
+    for at, view in enumerate(shifted):
+        share = 1.0 if len(shifted) == 1 else 0.25 if at else 0.5
+        yield share / sides, view
+        if sides == 2:
+            yield share / sides, view.flip(3)
 
 
 class Convolution(nn.Conv2d):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,8 +43,10 @@ class AirbenchOptions(BaseModel):
     depth: int = Field(2, ge=1, le=8, description="Convolutions in each stage.")
     patch: int = Field(2, ge=1, le=8, description="Pixels a side of what the first layer sees at a time.")
     stride: int = Field(1, ge=1, le=8, description="Pixels from one patch to the next; 2 makes a step far cheaper.")
-    mirrored: bool = Field(
-        False, description="Answers with the mean over a picture and its mirror image: better, at twice the work."
+    views: Literal[1, 2, 6] = Field(
+        1,
+        description="Of a picture, which an answer is the mean over: itself; its mirror image too; both also shifted "
+        "by a pixel, up and left, down and right. Better answers for as many times the work.",
     )
 
 

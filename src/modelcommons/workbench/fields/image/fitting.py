@@ -54,6 +54,7 @@ def _fit_new(train: Pictures, validation: Pictures, job: Job) -> Fit:
     network = build(options, train.shape, len(train.labels))
     if isinstance(network, Airbench):
         network.whiten(torch.from_numpy(preprocess.inputs(train.pixels(spaced(len(train), WHITENED)))))
+        network.views = 1  # enough to choose a checkpoint by; the model folder says how many it answers by
     values = defaults(job.choice.name, len(train))
     fitted = _train(network, train, validation, job, preprocess, preprocess.inputs, values)
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}

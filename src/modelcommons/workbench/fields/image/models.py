@@ -78,7 +78,7 @@ def build(options: BaseModel, shape: Shape, num_labels: int) -> nn.Module:
                 options.depth,
                 min(options.patch, *dimensions[:2]),
                 options.stride,
-                options.mirrored,
+                options.views,
             )
         case _:
             return Linear(dimensions, num_labels)
