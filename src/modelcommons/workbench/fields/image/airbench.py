@@ -43,8 +43,8 @@ class Airbench(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if self.training:
             return self._logits(x_BCHW)
-        logits: Tensor = sum(share * self._logits(view) for share, view in views_of(x_BCHW, self.views))
-        return logits  # (B, labels)
+        parts = [share * self._logits(view) for share, view in views_of(x_BCHW, self.views)]
+        return torch.stack(parts).sum(0)  # (B, labels)
 
     def _logits(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.stages(self.whitening(x_BCHW).relu())
