@@ -539,21 +539,34 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
         encoder_ffn_dim=16, decoder_ffn_dim=16, num_labels=5,
     )  # fmt: skip
+    stages = hf.RTDetrResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    rt_detr = hf.RTDetrConfig(
+        backbone_config=stages, encoder_hidden_dim=16, encoder_in_channels=[8, 16, 16], encoder_layers=1,
+        encoder_ffn_dim=16, encoder_attention_heads=2, d_model=16, num_queries=8, decoder_in_channels=[16, 16, 16],
+        decoder_ffn_dim=16, decoder_n_points=2, decoder_layers=1, decoder_attention_heads=2, num_denoising=4,
+        hidden_expansion=0.5, num_labels=5,
+    )  # fmt: skip
     yolos = hf.YolosConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=[48, 64],
         patch_size=8, num_detection_tokens=8, use_mid_position_embeddings=False, num_labels=5,
     )  # fmt: skip
-    sides = {"height": 48, "width": 64}
+    sides, square = {"height": 48, "width": 64}, {"height": 64, "width": 64}  # RT-DETR halves them five times
     for name, network, processor in (
         ("detr", hf.DetrForObjectDetection(detr), hf.DetrImageProcessorPil(size=sides)),
+        ("rt-detr", hf.RTDetrForObjectDetection(rt_detr), hf.RTDetrImageProcessorPil(size=square)),
         ("yolos", hf.YolosForObjectDetection(yolos), hf.YolosImageProcessorPil(size=sides)),
     ):
         network.save_pretrained(folder / name)
         processor.save_pretrained(folder / name)
-    return {name: folder / name for name in ("detr", "yolos")}
+    return {name: folder / name for name in ("detr", "rt-detr", "yolos")}
 
 
-@pytest.mark.parametrize(("name", "method"), [("detr", "full"), ("detr", "lora"), ("yolos", "head")])
+@pytest.mark.parametrize(
+    ("name", "method"), [("detr", "full"), ("detr", "lora"), ("rt-detr", "full"), ("yolos", "head")]
+)
 def test_an_open_model_is_tuned_and_answers_in_the_pictures_own_size(
     world: Parts, opened: dict[str, Path], tmp_path: Path, name: str, method: str
 ) -> None:
