@@ -131,7 +131,8 @@ def _knn_scorer(weights: Mapping[str, np.ndarray], num_items: int) -> Scorer:
         skipped = near.indptr[items] - (np.cumsum(counts, dtype=np.int32) - counts)
         entries = np.repeat(skipped, counts) + np.arange(counts.sum(), dtype=np.int32)  # of `near`, for each choice
         found = np.zeros((len(asked), num_items), np.float32)
-        np.add.at(found.ravel(), np.repeat(who * num_items, counts) + near.indices[entries], near.data[entries])
+        cells = np.repeat(who.astype(np.int64) * num_items, counts) + near.indices[entries]
+        np.add.at(found.ravel(), cells, near.data[entries])
         return found
 
     return scores
