@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -448,6 +451,37 @@ def test_bf16_where_the_processor_is_fast_at_it(
     monkeypatch.setattr(device, "fast_bf16", device.fast_bf16.__wrapped__)
     assert device.precision("auto") == format
     assert (device.precision("fp32"), device.precision("bf16")) == ("fp32", "bf16")
+
+
+IN_A_PROCESS = """
+import resource
+from pathlib import Path
+import torch
+from modelcommons.workbench.engine.device import kept_memory
+
+def page_faults(times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        torch.empty(2**26, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():  # MiB
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 2**20
+
+before = page_faults(8), resident()
+with kept_memory():
+    page_faults(32)  # until the pieces have found their places
+    kept = page_faults(8)
+print(*before, kept, resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's memory is asked about")
+def test_what_a_step_frees_is_kept_for_the_next_and_given_back_at_the_end() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_A_PROCESS], check=True, capture_output=True, text=True)
+    taken, before, kept, after = map(int, done.stdout.split())
+    assert kept < taken / 4  # pages that the system gives, and clears
+    assert after < before + 48
 
 
 @pytest.mark.parametrize("format", ["fp32", "bf16"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +14,8 @@ import torch
 from torch import Tensor
 
 Precision = Literal["fp32", "bf16"]
+
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # what mallopt(3) calls M_...
 
 
 @cache
@@ -58,6 +63,29 @@ def free_memory() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 4 * 2**30
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """The C library keeps what a step frees for the next one.
+
+    By itself it hands large pieces back to the system and takes them anew, and the system clears every page of them
+    again. glibc only, and its main heap: with another library, and in a thread beside the main one, little changes.
+    At the end it is as glibc adjusts itself, whatever the environment (MALLOC_...) asked for.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "malloc_trim"):
+        yield
+        return
+    libc.mallopt(MMAP_MAX, 0)  # all pieces come from the heap
+    libc.mallopt(TRIM_THRESHOLD, -1)  # and what is free at its end stays there
+    try:
+        yield
+    finally:
+        libc.mallopt(MMAP_MAX, 65_536)
+        libc.mallopt(MMAP_THRESHOLD, 2**25)
+        libc.mallopt(TRIM_THRESHOLD, 2**26)
+        libc.malloc_trim(0)
 
 
 def to_device(made: Any, layout: torch.memory_format) -> Any:

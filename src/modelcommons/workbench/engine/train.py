@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from modelcommons.errors import DataError, Stopped, UsageError
 from modelcommons.workbench.engine import checkpoint, curve, ranks
 from modelcommons.workbench.engine.batches import epoch_batches
-from modelcommons.workbench.engine.device import device, reseed, to_device
+from modelcommons.workbench.engine.device import device, kept_memory, reseed, to_device
 from modelcommons.workbench.engine.optimizers import Optimizers
 from modelcommons.workbench.engine.pace import Pace, State
 from modelcommons.workbench.engine.progress import Progress
@@ -119,7 +119,7 @@ def train(
         if ranks.leads():
             checkpoint.write(checkpoints, state.step, whole_tensors, _json(plan, state))
 
-    with _ctrl_c() as pressed:
+    with _ctrl_c() as pressed, kept_memory():
         batches: dict[int, list[np.ndarray]] = {}
         while state.step < goal():
             epoch = state.step // plan.steps_per_epoch
