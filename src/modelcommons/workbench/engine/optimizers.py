@@ -54,12 +54,13 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     x = matrix / (matrix.norm() + 1e-7)
     x = x.T if (tall := len(x) > x.shape[1]) else x
     if x.shape[1] >= 2 * len(x):
-        gram, turned = x @ x.T, torch.eye(len(x)).to(x)
-        for _ in range(steps):
-            turn = b * gram + c * gram @ gram
+        gram, turned = x @ x.T, None
+        for left in reversed(range(steps)):
+            turn = torch.addmm(gram, gram, gram, beta=b, alpha=c)
             turn.diagonal().add_(a)
-            gram, turned = turn @ gram @ turn, turn @ turned
-        x = turned @ x
+            turned = turn if turned is None else turn @ turned
+            gram = turn @ gram @ turn if left else gram
+        x = x if turned is None else turned @ x
     else:
         x = x.to(torch.bfloat16 if len(x) >= LARGE and fast_bf16() else x.dtype)
         for _ in range(steps):
