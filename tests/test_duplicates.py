@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelcommons.workbench.engine.duplicates import _similarity, common, digests, exact, near
+from modelcommons.workbench.engine.duplicates import _likely, _signatures, _similarity, common, digests, exact, near
 
 WORDS = ("model", "data", "card", "number", "receipt", "says", "holds", "row", "test", "train", "seed", "loss", "with")
 
@@ -63,6 +64,19 @@ def test_planted_near_duplicates_are_found_and_others_are_not() -> None:
     assert len(similar) > 150
     assert len(found & similar) >= 0.99 * len(similar)
     assert found <= planted
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 13, 40])
+def test_bins_spare_comparisons_and_lose_no_similar_pair(length: int) -> None:
+    chance = random.Random(length)
+    texts = [sentence(chance, length) for _ in range(100)]
+    texts += [text[:at] + "x" + text[at + 1 :] for text in texts for at in (0, len(text) // 2, len(text) - 1)]
+    every = np.array(list(itertools.combinations(range(len(texts)), 2)))
+    likely = _likely(*_signatures(texts), every)
+    similar = np.array([_similarity(texts[a], texts[b]) >= 0.8 for a, b in every.tolist()])
+    assert similar.any() or length < 3
+    assert not (similar & ~likely).any()
+    assert length < 5 or likely.sum() < 0.02 * len(every)
 
 
 def test_case_width_and_marks_make_near_duplicates_but_the_same_text_is_none() -> None:

@@ -35,6 +35,8 @@ LONGEST = 4_096  # characters of a text that are compared
 SHINGLE = 5  # characters
 BINS, BAND = 64, 4  # 16 bands of 4: texts of similarity 0.8 meet in one with probability 0.9998
 SIMILAR = 0.8  # share of common shingles (Jaccard) from which two texts are near duplicates
+# deviations below SIMILAR down to which a pair's bins leave it in doubt, so that it is compared; copied bins vary more
+DOUBT = 5.0
 EMPTY = np.uint32(0xFFFFFFFF)
 WINDOW = 3  # neighbours in a bucket that are compared
 FOLLOWING = 3  # bands by which the rows of a bucket are ordered
@@ -119,9 +121,25 @@ def _buckets(bands: np.ndarray) -> np.ndarray:
 
 
 def _near_texts(contents: Contents) -> np.ndarray:
-    pairs = _buckets(_signatures(contents).view(np.dtype((np.void, 4 * BAND))))
+    bins, full = _signatures(contents)
+    pairs = _buckets(bins.view(np.dtype((np.void, 4 * BAND))))
+    pairs = pairs[_likely(bins, full, pairs)]
     similar = [_similarity(contents[a], contents[b]) >= SIMILAR for a, b in pairs.tolist()]
     return np.asarray(pairs[np.array(similar, bool)])
+
+
+def _likely(bins: np.ndarray, full: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Whether two texts may be similar by the share of their bins that agree, (pairs,): spares most comparisons.
+
+    The share estimates their similarity from as many shingles as there are full bins; few leave more in doubt.
+    """
+    likely = [np.empty(0, bool)]
+    for some in np.array_split(pairs, len(pairs) // AT_ONCE + 1):
+        a, b = some.T
+        share = (bins[a] == bins[b]).mean(axis=1)
+        deviation = np.sqrt(SIMILAR * (1 - SIMILAR) / np.minimum(full[a], full[b]))
+        likely.append(share >= SIMILAR - DOUBT * deviation)
+    return np.concatenate(likely)
 
 
 def _similarity(a: Content, b: Content) -> float:
@@ -136,15 +154,19 @@ def _folded(content: Content) -> str:
     return text.ljust(SHINGLE).encode("utf-8", "replace").decode()
 
 
-def _signatures(contents: Contents) -> np.ndarray:
-    """One-permutation MinHash of each text, shape (rows, BINS), uint32."""
-    parts = []
+def _signatures(contents: Contents) -> tuple[np.ndarray, np.ndarray]:
+    """One-permutation MinHash of each text, shape (rows, BINS), uint32; and how many of its bins were full, (rows,)."""
+    bins, full = np.empty((len(contents), BINS), np.uint32), np.empty(len(contents), np.uint8)
     for start in range(0, len(contents), AT_ONCE):
-        parts.append(_signature([_folded(contents[i]) for i in range(start, min(start + AT_ONCE, len(contents)))]))
-    return np.concatenate(parts)
+        here = range(start, min(start + AT_ONCE, len(contents)))
+        least = _least([_folded(contents[index]) for index in here])
+        full[here.start : here.stop] = (least != EMPTY).sum(axis=1)
+        bins[here.start : here.stop] = _densified(least)
+    return bins, full
 
 
-def _signature(texts: list[str]) -> np.ndarray:
+def _least(texts: list[str]) -> np.ndarray:
+    """The least hash of the shingles of each text that fall into each bin, shape (texts, BINS), uint32, or EMPTY."""
     points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32).astype(np.uint64)
     lengths = np.array([len(text) for text in texts])
     row = np.repeat(np.arange(len(texts)), lengths)
@@ -156,7 +178,7 @@ def _signature(texts: list[str]) -> np.ndarray:
     least = np.full(len(texts) * BINS, EMPTY)
     where = row[starts] * BINS + (hashed >> np.uint64(58)).astype(np.int64)  # 6 bits: one of 64 bins
     np.minimum.at(least, where, (hashed & np.uint64(0x7FFFFFFF)).astype(np.uint32))
-    return _densified(least.reshape(-1, BINS))
+    return least.reshape(-1, BINS)
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
