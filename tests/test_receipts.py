@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from made_up import scored, signed
 
@@ -94,7 +95,21 @@ def test_a_value_comes_back_and_equal_values_have_equal_bytes(value: Any) -> Non
     assert canonical(turned(value)) == raw == canonical(again)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 2**53, {1: 2}, {"a": b"b"}, "\ud800"])
+@given(values)
+@example([1.0, -0.0, 1e-7, 1e16, 1e-6, 0.1, 5e-324, 100.0])
+@example({"1": 1.0})
+@example(1.0)
+@example({"\U0001f600": 1, "\ufb33": 2})
+@example('\x7f\x1f\u2028"\\/')
+@example({"id": "1e5 .0, ", "null": {"a": {}, "b": []}})
+def test_the_quick_way_writes_what_rfc_8785_says(value: Any) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+NO_JSON = (float("nan"), float("inf"), [1.0, -float("inf")], 2**53, {1: 2}, {"a": b"b"}, "\ud800", {"a"})
+
+
+@pytest.mark.parametrize("value", NO_JSON)
 def test_what_is_no_json_value_is_refused(value: Any) -> None:
     with pytest.raises(FormatError, match="Expected a JSON value"):
         canonical(value)

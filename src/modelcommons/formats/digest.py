@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ def file_sha256(path: Path) -> str:
     return _read(path)[1]
 
 
-def _read(path: Path) -> tuple[int, str]:
+def _read(path: str | Path) -> tuple[int, str]:
     """Bytes of a file, and their digest."""
     size, digest = 0, hashlib.sha256()
     with open(path, "rb", buffering=0) as file:  # hashlib.file_digest makes a large buffer for each small file
@@ -40,7 +41,8 @@ def tree_sha256(files: Iterable[tuple[str, int, str]]) -> str:
 
 def folder_sha256(folder: Path, paths: Iterable[str]) -> str:
     """Tree digest of the files at `paths` (relative, forward slashes) inside `folder`."""
-    return tree_sha256((path, *_read(folder / path)) for path in paths)
+    within = os.fspath(folder)
+    return tree_sha256((path, *_read(os.path.join(within, path))) for path in paths)
 
 
 def ids_sha256(ids: Iterable[str]) -> str:

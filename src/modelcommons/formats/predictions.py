@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,11 +34,6 @@ BLOCK = 2**20
 WORTH_A_PROCESS = 200_000  # lines whose hashing takes longer than another Python to start
 MANY = 10_000  # lines from which on columns are quicker than a line at a time
 
-# what orjson may write otherwise than RFC 8785: 1.0 (1); 1e-6 (0.000001) and 1e16 (10000000000000000); and four-byte
-# characters, by which keys might sort otherwise
-WHOLE = (b".0,", b".0]", b".0}")
-EXPONENT = re.compile(rb"e[-+0-9]")
-FOUR_BYTES = re.compile(rb"[\xf0-\xf4]")
 LEVEL = 3  # of gzip: a tenth larger than by level 6, in a third of the time
 
 
@@ -52,26 +46,6 @@ class Written:
     count: int
 
 
-def encode(line: Line) -> bytes:
-    """The canonical bytes of one line (RFC 8785), without line end.
-
-    Raises:
-        FormatError: NaN or an infinity, or what is no JSON value.
-    """
-    try:
-        quick = orjson.dumps(line, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:
-        raise FormatError(f"Expected a prediction of JSON values: {error}.") from error
-    return canonical(line) if _is_odd(quick) else quick
-
-
-def _is_odd(quick: bytes) -> bool:
-    """Whether a line has to be written the slow way; a false alarm costs time only."""
-    if b"null" in quick or any(end in quick for end in WHOLE):  # orjson writes NaN as null
-        return True
-    return bool(EXPONENT.search(quick)) or (not quick.isascii() and bool(FOUR_BYTES.search(quick)))
-
-
 def write(path: Path, lines: Iterable[Line]) -> Written:
     """Writes the file in one step; the same lines give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +55,7 @@ def write(path: Path, lines: Iterable[Line]) -> Written:
         with part.open("wb") as file:
             with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=LEVEL, mtime=0) as packed:
                 for line in lines:
-                    raw = encode(line)
+                    raw = canonical(line)
                     digest.update(raw + b"\n")
                     leaves.append(merkle.leaf(raw))
                     packed.write(raw + b"\n")

@@ -588,7 +588,7 @@ class _Climb:
             if done % 512 == 0:
                 self.model.progress.step("infer", done, len(chosen), self.answers)
             fresh = {"id": row.id, "target": self.model.task.target(row), **answer}
-            if predictions.encode(fresh) != lines.bytes(index):
+            if canonical(fresh) != lines.bytes(index):
                 moved[index] = fresh
                 if not self.model.task.agrees(lines[index], fresh, noise):
                     differ.append(row.id)
