@@ -52,7 +52,8 @@ def opened(value: Any) -> Image:
     if isinstance(value, Image.Image):
         return value
     if isinstance(value, np.ndarray):
-        return _from_array(value)
+        array = _checked(value)
+        return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
     if not isinstance(value, bytes):
         value = _read(Path(value))
     try:
@@ -86,7 +87,9 @@ def pixels(value: Any, shape: Shape) -> np.ndarray:
 
 
 def native(value: Any) -> np.ndarray:
-    """The picture in its own size and colours, uint8 (height, width, 1 or 3)."""
+    """The picture in its own size and colours, uint8 (height, width, 1 or 3); of an array no copy."""
+    if isinstance(value, np.ndarray):
+        return _checked(value)
     picture = opened(value)
     height, width = upright_size(picture)
     return pixels(picture, Shape(height, width, 1 if picture.mode in GRAY_MODES else 3))
@@ -117,15 +120,14 @@ def not_whole(error: Exception) -> DataError:
     return DataError(f"expected a whole picture, got one that is cut off or corrupt ({error})")
 
 
-def _from_array(value: np.ndarray) -> Image:
-    from PIL import Image
-
-    array = value[:, :, 0] if value.ndim == 3 and value.shape[2] == 1 else value
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+def _checked(value: np.ndarray) -> np.ndarray:
+    """An array of pixels, (height, width, 1 or 3)."""
+    array = np.asarray(value[:, :, None] if value.ndim == 2 else value)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
         raise DataError(
-            f"expected uint8 of shape (height, width) or (height, width, 3), got {value.dtype} {value.shape}"
+            f"expected uint8 of shape (height, width) or (height, width, 1 or 3), got {value.dtype} {value.shape}"
         )
-    return Image.fromarray(array)
+    return array
 
 
 def _read(path: Path) -> bytes:

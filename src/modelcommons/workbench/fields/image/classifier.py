@@ -134,6 +134,7 @@ def _labels(config: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _own_network(folder: Path, config: dict[str, Any], preprocess: Preprocess, num_labels: int) -> nn.Module:
+    import torch
     from safetensors.torch import load_file
 
     from modelcommons.workbench.fields.image.models import build
@@ -144,7 +145,7 @@ def _own_network(folder: Path, config: dict[str, Any], preprocess: Preprocess, n
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (KeyError, ValidationError, RuntimeError) as error:
         raise FormatError(f"{folder}: the weights are not those of its config ({error!s:.200}).") from error
-    return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _torch_run(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
