@@ -1,12 +1,13 @@
-"""Answers of a fine-tuned and shrunk MiniLM beside what others would run instead.
+"""Answers of shrunk models, a MiniLM and a small convolutional network, beside what others would run instead.
 
 python benchmarks/inference.py
 python benchmarks/inference.py --accuracy
 
-The model is the one that `python benchmarks/text_classification.py --sets banking77` leaves; its exports are made anew.
-Latency of one text at a time and rows per second of 32 at once, on real test rows, everybody in turns, a first turn not
-counted; then the seconds from the start of a process to its first answer. --accuracy answers all test rows with the
-model and its exports instead.
+The models are those that `python benchmarks/text_classification.py --sets banking77` and `python
+benchmarks/fashion_mnist.py --seeds 0` leave (one that was trained for less, in a folder of that name below --runs, is
+as fast); their exports are made anew. Latency of one row at a time and rows per second of 32 at once, on real test
+rows, everybody in turns, a first turn not counted; then the seconds from the start of a process to its first answer.
+--accuracy answers all test rows with the model and its exports instead.
 """
 
 from __future__ import annotations
@@ -24,42 +25,52 @@ from typing import Any
 
 import numpy as np
 from measure import heading
+from PIL import Image
 
 import modelcommons as mc
 from modelcommons.workbench import sources
 from modelcommons.workbench.engine.adapters import quiet
-from modelcommons.workbench.engine.quantize import dynamic_int8
+from modelcommons.workbench.engine.quantize import dynamic_int8, static_int8
 from modelcommons.workbench.engine.statistics import paired
 from modelcommons.workbench.serve import Served
 from modelcommons.workbench.stages.shrink import PATHS
 from modelcommons.workbench.task import Line, Parts, Split
 
-SETS = ("banking77",)
+SETS = {"banking77": "banking77", "fashion_mnist": "fashion-mnist"}  # and what their runs are called
 Answer = Callable[[list[Any]], Any]
 
 SINGLE, MANY, BATCHES = 24, 32, 3  # of a turn: inputs asked one by one, inputs asked at once, how often
 EAGER = "eager torch"
 ONNX, INT8 = PATHS["onnx"], PATHS["int8"]
 
-# a process of its own: argv is the model folder and a text; it prints its first answer
-STARTS = {
-    "ours, int8": f"import modelcommons as mc; print(mc.load(folder, {INT8!r}).predict(text))",
-    "ours, torch": "import modelcommons as mc; print(mc.load(folder).predict(text))",
+# a process of its own: `folder` is the model's, `asked` a text or the path of a picture; it prints its first answer
+OUR_STARTS = {
+    "ours, int8": f"import modelcommons as mc; print(mc.load(folder, {INT8!r}).predict(asked))",
+    "ours, torch": "import modelcommons as mc; print(mc.load(folder).predict(asked))",
+}
+TEXT_STARTS = OUR_STARTS | {
     "onnxruntime and AutoTokenizer, int8": "import onnxruntime, transformers; "
     f"session = onnxruntime.InferenceSession(folder + '/{INT8}'); "
-    "made = transformers.AutoTokenizer.from_pretrained(folder)([text], return_tensors='np'); "
+    "made = transformers.AutoTokenizer.from_pretrained(folder)([asked], return_tensors='np'); "
     "print(session.run(None, {name: made[name] for name in ('input_ids', 'attention_mask')})[0].argmax())",
-    "transformers.pipeline": "import transformers; print(transformers.pipeline('text-classification', folder)(text))",
+    "transformers.pipeline": "import transformers; print(transformers.pipeline('text-classification', folder)(asked))",
     EAGER: "import torch, transformers; tokenizer = transformers.AutoTokenizer.from_pretrained(folder); "
     "model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()\n"
-    "with torch.inference_mode(): print(model(**tokenizer(text, return_tensors='pt')).logits.argmax())",
+    "with torch.inference_mode(): print(model(**tokenizer(asked, return_tensors='pt')).logits.argmax())",
+}
+PICTURE_STARTS = OUR_STARTS | {
+    "onnxruntime and Pillow, int8": "import json, numpy, onnxruntime; from PIL import Image; "
+    f"session = onnxruntime.InferenceSession(folder + '/{INT8}'); "
+    "made = json.load(open(folder + '/config.json'))['preprocess']; pixels = numpy.asarray(Image.open(asked)) / 255; "
+    "inputs = ((pixels - made['mean'][0]) / made['std'][0]).astype('float32')[None, None]; "
+    "print(session.run(None, {'pixel_values': inputs})[0].argmax())",
 }
 
 
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
     wanted.add_argument("--data", type=Path, default=Path("../shared/data"))
-    wanted.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    wanted.add_argument("--sets", nargs="+", choices=SETS, default=tuple(SETS))
     wanted.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
     wanted.add_argument("--rounds", type=int, default=7)
     wanted.add_argument("--starts", type=int, default=3)
@@ -69,7 +80,7 @@ def main() -> None:
     for name in given.sets:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary, "model")
-            shutil.copytree(given.runs / f"{name}-seed-0/model", folder)
+            shutil.copytree(given.runs / f"{SETS[name]}-seed-0/model", folder)
             compare(name, given.data / name, folder, given)
 
 
@@ -77,8 +88,12 @@ def compare(name: str, source: Path, folder: Path, given: argparse.Namespace) ->
     """Args: folder: the model's, in which new exports are made."""
     served = mc.load(folder)
     parts = parts_of(served, source)
-    served.task.export(folder, folder / ONNX)  # type: ignore[attr-defined]
-    dynamic_int8(folder / ONNX, folder / INT8)
+    task: Any = served.task
+    task.export(folder, folder / ONNX)
+    if task.quantization == "static":
+        static_int8(folder / ONNX, folder / INT8, task.calibration(folder, parts.train))
+    else:
+        dynamic_int8(folder / ONNX, folder / INT8)
     sizes = {"model": "model.safetensors", "onnx": ONNX, "int8": INT8}
     told = [f"{kind} {(folder / path).stat().st_size / 1e6:.3g} MB" for kind, path in sizes.items()]
     print(f"{name}: {' · '.join(told)}", flush=True)
@@ -86,8 +101,14 @@ def compare(name: str, source: Path, folder: Path, given: argparse.Namespace) ->
         compare_answers(served, parts)
         return
     rows = np.random.default_rng(0).permutation(len(parts.test))[: SINGLE + MANY * BATCHES]
-    compare_speed(contenders_of(folder), [parts.test[row].x for row in rows.tolist()], given.rounds)
-    compare_starts(folder, parts.test[0].x, given.starts)
+    inputs = [parts.test[row].x for row in rows.tolist()]
+    if isinstance(inputs[0], str):
+        compare_speed(text_contenders(folder), inputs, given.rounds)
+        compare_starts(TEXT_STARTS, folder, inputs[0], given.starts)
+    else:
+        compare_speed(picture_contenders(folder), inputs, given.rounds)
+        Image.fromarray(inputs[0].squeeze()).save(folder / "asked.png")
+        compare_starts(PICTURE_STARTS, folder, str(folder / "asked.png"), given.starts)
 
 
 def parts_of(served: Served, source: Path) -> Parts:
@@ -95,7 +116,7 @@ def parts_of(served: Served, source: Path) -> Parts:
     return served.task.split(served.task.rows(sources.find(str(source)), {}, served.options), Split(), served.options)
 
 
-def contenders_of(folder: Path) -> dict[str, Answer]:
+def text_contenders(folder: Path) -> dict[str, Answer]:
     """Everybody by name; each takes a list of texts and answers with labels."""
     import onnxruntime
     import torch
@@ -126,6 +147,31 @@ def contenders_of(folder: Path) -> dict[str, Answer]:
         "onnxruntime, int8": plain(INT8),
         **ours(folder),
     }
+
+
+def picture_contenders(folder: Path) -> dict[str, Answer]:
+    """Everybody by name; each takes a list of pictures, uint8 (height, width, channels), and answers with labels."""
+    import onnxruntime
+    import torch
+
+    from modelcommons.workbench.fields.image.classifier import load
+
+    model = load(folder)
+    network: Any = model.network
+    network.to(memory_format=torch.contiguous_format)  # as torch makes a network, and its inputs, by itself
+
+    def inputs_of(pictures: list[np.ndarray]) -> np.ndarray:
+        return np.ascontiguousarray(model.inputs(np.stack(pictures)))
+
+    def eager(pictures: list[np.ndarray]) -> Any:
+        with torch.inference_mode():
+            return network(torch.from_numpy(inputs_of(pictures))).argmax(1)
+
+    def plain(variant: str) -> Answer:
+        session = onnxruntime.InferenceSession(str(folder / variant))
+        return lambda pictures: session.run(None, {"pixel_values": inputs_of(pictures)})[0].argmax(1)
+
+    return {EAGER: eager, "onnxruntime, fp32": plain(ONNX), "onnxruntime, int8": plain(INT8), **ours(folder)}
 
 
 def ours(folder: Path) -> dict[str, Answer]:
@@ -172,14 +218,14 @@ def ratios(mine: Sequence[float], theirs: Sequence[float], inverse: bool = False
     return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}) times as fast"
 
 
-def compare_starts(folder: Path, text: str, rounds: int) -> None:
+def compare_starts(starts: dict[str, str], folder: Path, asked: str, rounds: int) -> None:
     """From the start of a process to its end, which comes after its first answer; files are in memory."""
-    taken: dict[str, list[float]] = {name: [] for name in STARTS}
+    taken: dict[str, list[float]] = {name: [] for name in starts}
     for counted in range(-1, rounds):
-        for name, code in STARTS.items():
-            program = f"import sys; folder, text = sys.argv[1:]\n{code}"
+        for name, code in starts.items():
+            program = f"import sys; folder, asked = sys.argv[1:]\n{code}"
             begun = time.perf_counter()
-            subprocess.run([sys.executable, "-c", program, str(folder), text], check=True, capture_output=True)
+            subprocess.run([sys.executable, "-c", program, str(folder), asked], check=True, capture_output=True)
             if counted >= 0:
                 taken[name].append(time.perf_counter() - begun)
     for name, found in taken.items():
