@@ -97,6 +97,12 @@ def test_a_value_comes_back_and_equal_values_have_equal_bytes(value: Any) -> Non
 
 @given(values)
 @example([1.0, -0.0, 1e-7, 1e16, 1e-6, 0.1, 5e-324, 100.0])
+@example([9.99e-6, 1e-5, 1.5e-10, 1e21, 1e15])
+@example([1e16])
+@example([1e-6, -1.5e-6, 9.99e-6, {"p": 2e-6}, [3.25e-6]])
+@example({"a:1e-6,": 1e-6, "b": "[1.5e-6,2e-6]"})
+@example(-1e-6)
+@example({"small": 1.5e-7})
 @example({"1": 1.0})
 @example(1.0)
 @example({"\U0001f600": 1, "\ufb33": 2})

@@ -12,11 +12,12 @@ from modelcommons.errors import FormatError
 
 PASSED = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # which are no JSON values
 QUICK = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | PASSED
-# what orjson may write otherwise than RFC 8785: 1.0 (1); 1e-6 (0.000001) and 1e16 (10000000000000000); and four-byte
+# what orjson may write otherwise than RFC 8785: 1.0 (1); 1e-6 (0.000001) and 1e+16 (10000000000000000); and four-byte
 # characters, by which keys might sort otherwise
 WHOLE = (b".0,", b".0]", b".0}")
-EXPONENT = re.compile(rb"e[-+0-9]")
+EXPONENT = re.compile(rb"e(?:[+0-9]|-[1-6](?![0-9]))")  # 1e-7 and smaller are written alike
 FOUR_BYTES = re.compile(rb"[\xf0-\xf4]")
+MILLIONTHS = re.compile(rb"(?<=[:,\[])(-?\d)(?:\.(\d+))?e-6(?=[,}\]])")  # a probability among many is often one
 
 
 def canonical(value: Any) -> bytes:
@@ -26,7 +27,7 @@ def canonical(value: Any) -> bytes:
         FormatError: NaN, an infinity, an integer beyond 2^53, or something that is no JSON value.
     """
     try:
-        quick = orjson.dumps(value, option=QUICK)
+        quick = _without_millionths(orjson.dumps(value, option=QUICK))
         if not _is_odd(quick):
             return quick
     except TypeError:
@@ -35,6 +36,19 @@ def canonical(value: Any) -> bytes:
         return rfc8785.dumps(value)
     except rfc8785.CanonicalizationError as error:
         raise FormatError(f"Expected a JSON value to put into canonical form: {error}.") from error
+
+
+def _without_millionths(quick: bytes) -> bytes:
+    """0.0000015 where orjson writes 1.5e-6; unless a text has such a thing in it."""
+    if b"e-6" not in quick:
+        return quick
+    spelled = MILLIONTHS.sub(_spelled, quick)
+    return spelled if orjson.loads(spelled) == orjson.loads(quick) else quick
+
+
+def _spelled(found: re.Match[bytes]) -> bytes:
+    digit = found[1].lstrip(b"-")
+    return b"-" * found[1].startswith(b"-") + b"0.00000" + digit + (found[2] or b"")
 
 
 def _is_odd(quick: bytes) -> bool:
