@@ -17,7 +17,7 @@ QUICK = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | PASSED
 WHOLE = (b".0,", b".0]", b".0}")
 EXPONENT = re.compile(rb"e(?:[+0-9]|-[1-6](?![0-9]))")  # 1e-7 and smaller are written alike
 FOUR_BYTES = re.compile(rb"[\xf0-\xf4]")
-MILLIONTHS = re.compile(rb"(?<=[:,\[])(-?\d)(?:\.(\d+))?e-6(?=[,}\]])")  # a probability among many is often one
+MILLIONTHS = re.compile(rb"(?<=[:,\[])(-?)(\d)(?:\.(\d+))?e-6(?=[,}\]])")  # a probability among many is often one
 
 
 def canonical(value: Any) -> bytes:
@@ -47,8 +47,7 @@ def _without_millionths(quick: bytes) -> bytes:
 
 
 def _spelled(found: re.Match[bytes]) -> bytes:
-    digit = found[1].lstrip(b"-")
-    return b"-" * found[1].startswith(b"-") + b"0.00000" + digit + (found[2] or b"")
+    return b"%b0.00000%b%b" % (found[1], found[2], found[3] or b"")
 
 
 def _is_odd(quick: bytes) -> bool:
