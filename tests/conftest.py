@@ -35,6 +35,11 @@ hypothesis.settings.register_profile("commons", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("commons")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Forks first: once a library has made torch start threads for gradients, no fork of the process gets any."""
+    items.sort(key=lambda item: item.path.name != "test_ranks.py")
+
+
 @pytest.fixture
 def commons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Commons]:
     """The command line, in an empty folder, with nobody at the keyboard."""
