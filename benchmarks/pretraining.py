@@ -13,6 +13,7 @@ first steps of a turn are not counted. Trainer needs the package accelerate.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -98,11 +99,15 @@ def main() -> None:
     wanted.add_argument("--equal-loss", action="store_true")
     wanted.add_argument("--only", choices=("adamw", "muon", "trainer"), help="with --equal-loss")
     wanted.add_argument("--rates", type=float, nargs="+", default=[1e-3], help="with --equal-loss: learning rates")
+    wanted.add_argument("--seeds", type=int, nargs="+", default=[0], help="with --equal-loss")
     given = wanted.parse_args()
     heading()
     with tempfile.TemporaryDirectory() as folder:
         setting = prepared(given, Path(folder))
-        learn(setting, given.rates, given.only) if given.equal_loss else speed(setting, given.rounds, given.minutes)
+        if given.equal_loss:
+            learn(setting, given.rates, given.seeds, given.only)
+        else:
+            speed(setting, given.rounds, given.minutes)
 
 
 def speed(setting: Setting, rounds: int, minutes: float) -> None:
@@ -131,18 +136,18 @@ def speed(setting: Setting, rounds: int, minutes: float) -> None:
     print(f"n = {len(found)} turns of {setting.steps - WARM - 1} steps")
 
 
-def learn(setting: Setting, rates: list[float], only: str | None) -> None:
+def learn(setting: Setting, rates: list[float], seeds: list[int], only: str | None) -> None:
     """What a masked word of the validation rows costs after the same pairs."""
-    for rate in rates:
-        turns: dict[str, Callable[[float], Clock]] = {
-            "adamw": lambda rate: ours(setting, "adamw", rate, scored=True),
-            "muon": lambda rate: ours(setting, "muon", rate, scored=True),
-            "trainer": lambda rate: trainer(setting, rate, scored=True, bf16=True, warmup_steps=0.1),
-        }
-        names = {"adamw": "ours, AdamW", "muon": "ours, Muon", "trainer": "Trainer, bf16"}
+    turns: dict[str, Callable[[float, int], Clock]] = {
+        "adamw": lambda rate, seed: ours(setting, "adamw", rate, scored=True, seed=seed),
+        "muon": lambda rate, seed: ours(setting, "muon", rate, scored=True, seed=seed),
+        "trainer": lambda rate, seed: trainer(setting, rate, scored=True, seed=seed, bf16=True, warmup_steps=0.1),
+    }
+    names = {"adamw": "ours, AdamW", "muon": "ours, Muon", "trainer": "Trainer, bf16"}
+    for rate, seed in itertools.product(rates, seeds):
         for name in [only] if only else turns:
-            print(f"{names[name]}, learning rate {rate:g}", flush=True)
-            turns[name](rate)
+            print(f"{names[name]}, learning rate {rate:g}, seed {seed}", flush=True)
+            turns[name](rate, seed)
 
 
 def prepared(given: argparse.Namespace, folder: Path) -> Setting:
@@ -164,17 +169,17 @@ def prepared(given: argparse.Namespace, folder: Path) -> Setting:
     return Setting(few, stretches, judged, pieces, folder, sizes.model_dump(), given.batch_size, given.steps)
 
 
-def fresh(setting: Setting) -> Any:
+def fresh(setting: Setting, seed: int) -> Any:
     """The network with everybody's first weights."""
     import torch
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return new_network(setting.options, setting.pieces.size, True)
 
 
-def ours(setting: Setting, optimizer: str, rate: float = 1e-3, scored: bool = False) -> Clock:
+def ours(setting: Setting, optimizer: str, rate: float = 1e-3, scored: bool = False, seed: int = 0) -> Clock:
     """The project's own loop, as the workbench runs it."""
-    network, clock = fresh(setting), Clock()
+    network, clock = fresh(setting, seed), Clock()
     quicken(network)
 
     def batch(indices: np.ndarray, rng: np.random.Generator) -> Any:
@@ -191,12 +196,12 @@ def ours(setting: Setting, optimizer: str, rate: float = 1e-3, scored: bool = Fa
         train(
             network, num_rows=len(setting.stretches), batch=batch, loss=loss, counts=counts(True), score=score,
             metric="nats", direction="lower", limit=0.0, training=Training.model_validate(values),
-            defaults=Defaults(1, setting.batch_size, rate), seed=0, checkpoints=Path(folder), progress=mc.Silent(),
+            defaults=Defaults(1, setting.batch_size, rate), seed=seed, checkpoints=Path(folder), progress=mc.Silent(),
         )  # fmt: skip
     return clock
 
 
-def trainer(setting: Setting, rate: float = 5e-5, scored: bool = False, **arguments: Any) -> Clock:
+def trainer(setting: Setting, rate: float = 5e-5, scored: bool = False, seed: int = 0, **arguments: Any) -> Clock:
     """Trainer with its defaults, but for the arguments; 5e-5 is its own learning rate."""
     from transformers import (
         DataCollatorForLanguageModeling,
@@ -210,7 +215,7 @@ def trainer(setting: Setting, rate: float = 5e-5, scored: bool = False, **argume
     from modelcommons.workbench.engine.tokenizer import open_tokenizer
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    tokenizer, network, clock = open_tokenizer(setting.folder), fresh(setting), Clock()
+    tokenizer, network, clock = open_tokenizer(setting.folder), fresh(setting, seed), Clock()
     examples = []
     for row in setting.rows:
         sides = (row.x.first, row.x.second) if row.x.second else (row.x.first,)
@@ -234,7 +239,7 @@ def trainer(setting: Setting, rate: float = 5e-5, scored: bool = False, **argume
     wanted = TrainingArguments(
         output_dir=str(setting.folder / "trainer"), per_device_train_batch_size=setting.batch_size,
         max_steps=setting.steps, learning_rate=rate, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True,
-        logging_strategy="no", **arguments,
+        logging_strategy="no", seed=seed, **arguments,
     )  # fmt: skip
     run = Trainer(network, wanted, data_collator=collate, train_dataset=examples, callbacks=[Scoring()])
     run.remove_callback(PrinterCallback)
