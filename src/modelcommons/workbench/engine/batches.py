@@ -11,7 +11,7 @@ PADDING = 64  # that much of it in a batch is cheaper than calling a network onc
 
 
 def epoch_batches(
-    num_rows: int, batch_size: int, seed: int, epoch: int, lengths: Sequence[int] | None = None
+    num_rows: int, batch_size: int, seed: int, epoch: int, lengths: Sequence[int] | np.ndarray | None = None
 ) -> list[np.ndarray]:
     """Row indices (int64) of each batch of one epoch; every row once, the last batch may be smaller.
 
@@ -32,7 +32,7 @@ def epoch_batches(
     return [batches[index] for index in rng.permutation(len(batches))]
 
 
-def answer_batches(lengths: Sequence[int], most: int) -> Iterator[np.ndarray]:
+def answer_batches(lengths: Sequence[int] | np.ndarray, most: int) -> Iterator[np.ndarray]:
     """Row indices (int64) of each batch from short rows to long ones; every row once.
 
     A batch ends after `most` rows, and before a row that would bring it more padding than `PADDING` and than an eighth

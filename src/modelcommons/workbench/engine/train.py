@@ -58,7 +58,7 @@ def train(
     seed: int,
     checkpoints: Path,
     progress: Progress,
-    lengths: Sequence[int] | None = None,
+    lengths: Sequence[int] | np.ndarray | None = None,
     seconds: float | None = None,
     max_steps: int | None = None,
     groups: Mapping[str, float] | None = None,

@@ -50,7 +50,7 @@ class Classifier:
         """float64 (texts, labels)."""
         encoded = self.encoder.encode(texts)
         found = np.empty((len(texts), len(self.labels)))
-        for some in answer_batches([self.encoder.length(each) for each in encoded], BATCH):
+        for some in answer_batches(encoded.lengths, BATCH):
             logits = self._run(self.encoder.collate([encoded[index] for index in some])).astype(np.float64)
             powers = np.exp(logits - logits.max(axis=1, keepdims=True))
             found[some] = powers / powers.sum(axis=1, keepdims=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,14 +16,42 @@ from modelcommons.workbench.fields.text.ngrams import LONGEST, Grams, padded
 AT_ONCE = 1000  # texts
 
 
+class Encoded:
+    """Texts as arrays of whole numbers, all with as many rows, end to end: four bytes a number.
+
+    An array of its own for each text would take a hundred bytes more.
+    """
+
+    def __init__(self, texts: Iterable[np.ndarray]) -> None:
+        numbers, ends = array("i"), array("q", [0])  # of four and eight bytes, and both grow
+        self._rows: tuple[int, ...] = ()
+        for each in texts:
+            self._rows = each.shape[:-1]
+            numbers.frombytes(each.astype(np.int32).tobytes())
+            ends.append(len(numbers))
+        self._numbers = np.asarray(numbers)
+        self._ends = np.asarray(ends)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._numbers[self._ends[index] : self._ends[index + 1]].reshape(*self._rows, -1)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How much of a batch's width each takes, int64 (texts,)."""
+        return np.diff(self._ends) // math.prod(self._rows)
+
+
 class Encoder(Protocol):
-    def encode(self, texts: Sequence[str]) -> list[Any]:
+    def encode(self, texts: Sequence[str]) -> Encoded:
         """Each text as what `collate` takes."""
 
-    def length(self, encoded: Any) -> int:
-        """How much of a batch's width it takes."""
-
-    def collate(self, encoded: Sequence[Any]) -> dict[str, np.ndarray]:
+    def collate(self, encoded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """One batch by the names of the network's inputs."""
 
 
@@ -31,13 +61,10 @@ class BagEncoder:
     def __init__(self, grams: Grams, rarity: np.ndarray) -> None:
         self.grams, self.rarity = grams, rarity  # rarity: (buckets,) float32
 
-    def encode(self, texts: Sequence[str]) -> list[Any]:
-        return [self.grams.of(text) for text in texts]
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        return bags(self.grams, texts)
 
-    def length(self, encoded: Any) -> int:
-        return len(encoded[0])
-
-    def collate(self, encoded: Sequence[Any]) -> dict[str, np.ndarray]:
+    def collate(self, encoded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         buckets, weights = padded(encoded, self.rarity)
         return {"input_ids": buckets, "weights": weights}
 
@@ -48,23 +75,23 @@ class TokenEncoder:
     def __init__(self, ids_of: Callable[[list[str]], list[list[int]]], pad: int) -> None:
         self._ids_of, self._pad = ids_of, pad
 
-    def encode(self, texts: Sequence[str]) -> list[Any]:
-        found = []
-        for start in range(0, len(texts), AT_ONCE):
-            some = [text[:LONGEST] for text in texts[start : start + AT_ONCE]]
-            found += [np.array(ids or [self._pad], np.int64) for ids in self._ids_of(some)]
-        return found
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        some = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+        found = (ids for part in some for ids in self._ids_of([text[:LONGEST] for text in part]))
+        return Encoded(np.array(ids or [self._pad]) for ids in found)
 
-    def length(self, encoded: Any) -> int:
-        return len(encoded)
-
-    def collate(self, encoded: Sequence[Any]) -> dict[str, np.ndarray]:
+    def collate(self, encoded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         most = max(map(len, encoded))
         ids = np.full((len(encoded), most), self._pad, np.int64)
         mask = np.zeros((len(encoded), most), np.int64)
         for row, tokens in enumerate(encoded):
             ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
         return {"input_ids": ids, "attention_mask": mask}
+
+
+def bags(grams: Grams, texts: Iterable[str]) -> Encoded:
+    """Of each text the buckets of its n-grams and how often each comes, (2, n-grams)."""
+    return Encoded(np.stack(grams.of(text)) for text in texts)
 
 
 def own_encoder(folder: Path, max_length: int, pad: int = 0) -> TokenEncoder:

@@ -14,7 +14,9 @@ from modelcommons.workbench.fields.text.architectures import ARCHITECTURES, defa
 from modelcommons.workbench.fields.text.classifier import logits_of, max_length, open_network
 from modelcommons.workbench.fields.text.encoders import (
     BagEncoder,
+    Encoded,
     Encoder,
+    bags,
     open_encoder,
     own_encoder,
 )
@@ -37,18 +39,14 @@ Batch = tuple[dict[str, "Tensor"], "Tensor"]
 class Examples:
     """Texts of one part, encoded, with the indices of their labels."""
 
-    def __init__(self, texts: Sequence[str], codes: np.ndarray, encoder: Encoder) -> None:
-        self.encoded, self.codes, self.encoder = encoder.encode(texts), codes, encoder
+    def __init__(self, encoded: Encoded, codes: np.ndarray, encoder: Encoder) -> None:
+        self.encoded, self.codes, self.encoder = encoded, codes, encoder
 
     def batch(self, indices: np.ndarray) -> Batch:
         import torch
 
         made = self.encoder.collate([self.encoded[index] for index in indices])
         return {name: torch.from_numpy(array) for name, array in made.items()}, torch.from_numpy(self.codes[indices])
-
-    @property
-    def lengths(self) -> list[int]:
-        return [self.encoder.length(each) for each in self.encoded]
 
 
 def fit(train: Rows, validation: Rows, job: Job) -> Fit:
@@ -68,12 +66,12 @@ def _fit_new(texts: Sequence[Sequence[str]], codes: Sequence[np.ndarray], labels
 
     name = job.choice.name
     options = ARCHITECTURES[name].model_validate(dict(job.choice.options)).model_dump(mode="json")
-    encoder, length = _new_encoder(name, options, texts[0], job)
+    encoder, length, encoded = _new_encoder(name, options, texts[0], job)
     torch.manual_seed(job.seed)
     network = build(name, options, len(labels), length)
     if isinstance(encoder, BagEncoder):
         network.rarity.copy_(torch.from_numpy(encoder.rarity))  # type: ignore[operator]
-    parts = [Examples(part, wanted, encoder) for part, wanted in zip(texts, codes, strict=True)]
+    parts = [Examples(encoded, codes[0], encoder), Examples(encoder.encode(texts[1]), codes[1], encoder)]
     fitted = _train(network, parts, job, defaults(name, len(texts[0])))
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     save_file(weights, job.folder / WEIGHTS, {"format": "pt"})
@@ -82,14 +80,16 @@ def _fit_new(texts: Sequence[Sequence[str]], codes: Sequence[np.ndarray], labels
     return fitted
 
 
-def _new_encoder(name: str, options: Mapping[str, Any], texts: Sequence[str], job: Job) -> tuple[Encoder, int]:
-    """The encoder learned from the training texts, and how many tokens it reads."""
+def _new_encoder(name: str, options: Mapping[str, Any], texts: Sequence[str], job: Job) -> tuple[Encoder, int, Encoded]:
+    """The encoder learned from the training texts, how many tokens it reads, and these texts encoded."""
     if name == "bag":
         read = grams(options)
-        return BagEncoder(read, rarity([read.of(text) for text in texts], read.buckets)), 1
+        encoded = bags(read, texts)
+        return BagEncoder(read, rarity((buckets for buckets, _ in encoded), read.buckets)), 1, encoded
     learn_tokenizer(texts, options["vocabulary"], job.folder / TOKENIZER)
     length = _length(own_encoder(job.folder, MOST_TOKENS), texts, job, MOST_TOKENS)
-    return own_encoder(job.folder, length), length
+    encoder = own_encoder(job.folder, length)
+    return encoder, length, encoder.encode(texts)
 
 
 def _fit_open(texts: Sequence[Sequence[str]], codes: Sequence[np.ndarray], labels: list[str], job: Job) -> Fit:
@@ -105,7 +105,7 @@ def _fit_open(texts: Sequence[Sequence[str]], codes: Sequence[np.ndarray], label
     torch.manual_seed(job.seed)  # the new head's weights
     network = limited(open_network(job.choice.folder, labels), method)
     encoder = open_encoder(tokenizer, length)
-    parts = [Examples(part, wanted, encoder) for part, wanted in zip(texts, codes, strict=True)]
+    parts = [Examples(encoder.encode(part), wanted, encoder) for part, wanted in zip(texts, codes, strict=True)]
     pace = head_pace(network) if method == "full" else {}
     fitted = _train(network, parts, job, open_defaults(method, len(texts[0])), pace)
     plain = merged(network, method)
@@ -121,7 +121,7 @@ def _length(encoder: Encoder, texts: Sequence[str], job: Job, most: int) -> int:
     assert isinstance(job.options, Options)
     if job.options.max_length != "auto":
         return min(job.options.max_length, most)
-    lengths = [encoder.length(each) for each in encoder.encode(texts)]
+    lengths = encoder.encode(texts).lengths
     return int(min(most, MOST_TOKENS, max(8, np.ceil(np.percentile(lengths, COVERED)))))
 
 
@@ -156,7 +156,7 @@ def _train(
         network, num_rows=len(train.codes), batch=batch, loss=loss, score=score, metric="accuracy", direction="higher",
         limit=1.0,
         training=job.training, defaults=values, seed=job.seed, checkpoints=job.checkpoints, progress=job.progress,
-        lengths=train.lengths, seconds=job.seconds, max_steps=job.max_steps, groups=groups,
+        lengths=train.encoded.lengths, seconds=job.seconds, max_steps=job.max_steps, groups=groups,
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def accuracy(network: nn.Module, rows: Examples) -> float:
     """Share of the rows whose label the network gets right; it is in evaluation mode."""
     from modelcommons.workbench.engine.device import device
 
-    order = np.argsort(rows.lengths, kind="stable")
+    order = np.argsort(rows.encoded.lengths, kind="stable")
     right = 0
     for start in range(0, len(order), SCORED_AT_ONCE):
         inputs, targets = rows.batch(order[start : start + SCORED_AT_ONCE])

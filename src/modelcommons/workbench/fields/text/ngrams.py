@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -68,17 +68,22 @@ def _windows(units: np.ndarray, length: int, kind: int) -> np.ndarray:
     return hashed
 
 
-def rarity(bags: Sequence[tuple[np.ndarray, np.ndarray]], buckets: int) -> np.ndarray:
-    """Inverse document frequency of each bucket over the training texts, float32 (buckets,); smoothed."""
-    seen = np.zeros(buckets)
-    for found, _ in bags:
+def rarity(texts: Iterable[np.ndarray], buckets: int) -> np.ndarray:
+    """Inverse document frequency of each bucket over the training texts, float32 (buckets,); smoothed.
+
+    Args:
+        texts: the buckets that each has, each once.
+    """
+    seen, count = np.zeros(buckets), 0
+    for found in texts:
         seen[found] += 1
-    weights: np.ndarray = np.log((1 + len(bags)) / (1 + seen)) + 1
+        count += 1
+    weights: np.ndarray = np.log((1 + count) / (1 + seen)) + 1
     weights[0] = 0
     return weights.astype(np.float32)
 
 
-def padded(bags: Sequence[tuple[np.ndarray, np.ndarray]], rare: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def padded(bags: Sequence[np.ndarray], rare: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Buckets (batch, most) int64, 0 where there are no more, and weights (batch, most) float32 of length 1 a text."""
     most = max(1, max(len(found) for found, _ in bags))
     buckets = np.zeros((len(bags), most), np.int64)

@@ -52,8 +52,8 @@ def _bucket(word: str) -> int:
 
 def learn_rarity(contexts: Sequence[str]) -> np.ndarray:
     """Inverse document frequency of each bucket of words, float32 (BUCKETS,); 0 for what all contexts have."""
-    bags = [(buckets, buckets) for buckets in (np.unique(Words.of(text).buckets) for text in contexts)]
-    return np.maximum(0.0, rarity(bags, BUCKETS) - 1.0).astype(np.float32)
+    found = (np.unique(Words.of(text).buckets) for text in contexts)
+    return np.maximum(0.0, rarity(found, BUCKETS) - 1.0).astype(np.float32)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
