@@ -86,7 +86,8 @@ def regression(
     """A training that leaves the weights that did best in `folder/best-<rank>`; all die at batch `dies_at`.
 
     Args:
-        over: what the loss is a mean over: rows, words (of which rows have not the same many), or answers.
+        over: what the loss is a mean over: rows, words (of which rows have not the same many), or answers; or it is
+            one of each row.
     """
 
     def work() -> None:
@@ -106,8 +107,9 @@ def regression(
             return x[indices], y[indices]
 
         def loss(network: Layers, made: tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor] | Mean:
-            if over == "rows":
-                return nn.functional.mse_loss(network.answers(made[0]), made[1])
+            if over in ("rows", "each row"):
+                reduction = "none" if over == "each row" else "mean"
+                return nn.functional.mse_loss(network.answers(made[0])[:, 0], made[1][:, 0], reduction=reduction)
             squares = (words(made) * (network.answers(made[0]) - made[1]) ** 2).sum()
             return (squares,) if over == "words" else Mean(squares, words(made).sum())
 
@@ -152,7 +154,9 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     """Of 21 rows in fours the last batch is one row: the second process has none of it."""
     ways: dict[str, dict[str, Any]] = {
         "rows": {}, "words": {"over": "words"}, "answers": {"over": "answers"},
+        "rows but easy ones": {"over": "each row", "skip_easy": 0.5},
         "shards": {"shard": True, "average": 0.5},
+        "shards, rows but easy ones": {"shard": True, "over": "each row", "skip_easy": 0.5},
         "shards of muon": {"shard": True, "over": "answers", "optimizer": "muon", "accumulate": 2},
     }  # fmt: skip
 
@@ -165,7 +169,8 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     for name in ways:
         for rank in range(2):
             assert same(tmp_path / f"{name}-2/best-{rank}", tmp_path / f"{name}-1/best-0"), name
-    assert not same(tmp_path / "rows-1/best-0", tmp_path / "words-1/best-0")
+    for name in ("words", "rows but easy ones"):
+        assert not same(tmp_path / "rows-1/best-0", tmp_path / f"{name}-1/best-0")
 
 
 @pytest.mark.parametrize(("first", "second", "shard"), [(2, 1, True), (1, 3, False), (1, 3, True)])

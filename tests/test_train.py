@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from modelcommons.errors import BudgetReached, DataError, Stopped
+from modelcommons.errors import BudgetReached, DataError, RecipeError, Stopped
 from modelcommons.workbench.engine import device, fan_out, pace, schedule
 from modelcommons.workbench.engine import train as loop
 from modelcommons.workbench.engine.optimizers import Optimizers
@@ -79,8 +79,9 @@ class Problem:
 
         def loss(network: nn.Module, made: tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, ...] | Mean:
             self.autocast = torch.is_autocast_enabled("cpu")
-            if self.over == "rows":
-                return nn.functional.mse_loss(network(made[0]).float(), made[1])
+            if self.over in ("rows", "each row"):
+                squares = nn.functional.mse_loss(network(made[0]).float(), made[1], reduction="none")[:, 0]
+                return squares if self.over == "each row" else squares.mean()
             errors = (network(made[0]) - made[1])[:, 0]
             squares, far = (words(made) * errors**2).sum(), (frames(made) * errors.abs()).sum()
             return (squares, far) if self.over == "words and frames" else Mean(squares, words(made).sum())
@@ -93,7 +94,8 @@ class Problem:
         parts = (lambda made: words(made).sum(), lambda made: frames(made).sum())
         counts = parts if self.over == "words and frames" else ()
         beside = {name: wish.pop(name) for name in ("seconds", "max_steps", "average", "lengths") if name in wish}
-        beside["early"] = (wish.pop("early"), cheaper) if "early" in wish else None
+        share = wish.pop("early", None)
+        beside["early"] = None if share is None else (share, cheaper)
         return train(
             network, num_rows=ROWS, batch=batch, loss=loss, counts=counts, score=score, metric="mse",
             direction="lower", limit=0.0, training=Training(**{"precision": "fp32", **wish}), defaults=DEFAULTS,
@@ -144,7 +146,11 @@ def weights(network: nn.Module) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "over"), [*((name, "rows") for name in OPTIMIZERS), ("sgd", "words and frames"), ("sgd", "answers")]
+    ("optimizer", "over"),
+    [
+        *((name, "rows") for name in OPTIMIZERS),
+        *(("sgd", over) for over in ("each row", "words and frames", "answers")),
+    ],
 )
 def test_accumulated_batches_are_one_large_batch(problem: Problem, optimizer: str, over: str) -> None:
     """42 rows: the last step of an epoch has fewer rows, and its last batch fewer still; some rows have more words."""
@@ -192,6 +198,11 @@ def test_the_rate_warms_up_then_decays(schedule: str, halfway: float, last: floa
 def test_the_schedule_is_what_the_optimizer_gets(problem: Problem, rates: list[float]) -> None:
     problem.train(problem.network(), warmup=0.25, schedule="linear")
     assert rates == [factor(n, plan(warmup=0.25, schedule="linear", total=12)) for n in range(12)]
+
+
+def test_easy_rows_are_not_left_out_where_no_row_has_a_loss(problem: Problem) -> None:
+    with pytest.raises(RecipeError, match=r"tune\.skip_easy: expected .* Leave it out\."):
+        problem.train(problem.network(), skip_easy=0.5)
 
 
 def test_a_loss_that_explodes_is_said_with_its_step(problem: Problem) -> None:
@@ -314,15 +325,19 @@ def test_a_budget_larger_than_needed_changes_nothing(problem: Problem, clock: Cl
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("average", [None, 0.9])
+@pytest.mark.parametrize(("average", "skip_easy"), [(None, None), (0.9, None), (None, 0.5)])
 @pytest.mark.parametrize("ends", ["Ctrl-C", "a crash"])
-def test_resumed_it_gives_the_same_bits(tmp_path: Path, optimizer: str, average: float | None, ends: str) -> None:
-    """Dropout, batch norm, augmentation, length buckets, early batches, an average of the weights; stopped thrice."""
+def test_resumed_it_gives_the_same_bits(
+    tmp_path: Path, optimizer: str, average: float | None, skip_easy: float | None, ends: str
+) -> None:
+    """Dropout, batch norm, augmentation, length buckets, early batches, an average of the weights, easy rows left out;
+    stopped thrice."""
     wish: dict[str, Any] = {
         "optimizer": optimizer, "average": average, "lengths": [n % 5 for n in range(ROWS)], "epochs": 6,
-        "checkpoint_seconds": 0.0, "patience": 3, "early": 0.5,
+        "checkpoint_seconds": 0.0, "patience": 3, "early": None if skip_easy else 0.5, "skip_easy": skip_easy,
     }  # fmt: skip
-    whole = Problem(tmp_path / "whole", noise=0.1)
+    over = "each row" if skip_easy else "rows"
+    whole = Problem(tmp_path / "whole", noise=0.1, over=over)
     undisturbed = whole.network()
     wanted = whole.train(undisturbed, **wish)
 
@@ -335,7 +350,7 @@ def test_resumed_it_gives_the_same_bits(tmp_path: Path, optimizer: str, average:
                 raise Crash
             signal.raise_signal(signal.SIGINT)
 
-    problem = Problem(tmp_path / "stopped", each=end, noise=0.1)
+    problem = Problem(tmp_path / "stopped", each=end, noise=0.1, over=over)
     for _ in range(3):
         with pytest.raises(Crash if ends == "a crash" else Stopped):
             problem.train(problem.network(), **wish)

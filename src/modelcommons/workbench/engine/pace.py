@@ -18,6 +18,8 @@ class State:
     """Where training is; all of it is in a checkpoint."""
 
     step: int = 0
+    passes: int = 0  # over the rows, before this one
+    taken: int = 0  # batches of this pass
     total: int = 0  # the plan's, or as many as the budget pays for
     measured: bool = False  # whether the budget was turned into steps
     judged: int = 0  # step at which that was done last

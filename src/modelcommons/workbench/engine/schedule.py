@@ -41,6 +41,7 @@ class Plan:
     patience: int
     seed: int
     momentum: float | None = None
+    skip_easy: float | None = None
 
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
@@ -105,6 +106,7 @@ def planned(
         patience=training.patience,
         seed=seed,
         momentum=training.momentum,
+        skip_easy=training.skip_easy,
     )
 
 

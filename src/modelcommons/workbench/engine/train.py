@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from modelcommons.errors import DataError, Stopped, UsageError
 from modelcommons.workbench.engine import checkpoint, curve, ranks
-from modelcommons.workbench.engine.batches import epoch_batches
 from modelcommons.workbench.engine.device import device, kept_memory, reseed, to_device
 from modelcommons.workbench.engine.optimizers import Optimizers
 from modelcommons.workbench.engine.pace import Pace, State
+from modelcommons.workbench.engine.passes import Passes
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.engine.schedule import Plan, factor, planned
 from modelcommons.workbench.engine.shards import Divided, laid_out, whole
@@ -69,7 +69,7 @@ def train(
 
     Args:
         batch: makes one batch from row indices (int64); the generator, for augmentation, depends on seed and step only.
-        loss: mean loss over the rows of a batch, a scalar; or what `counts` or `Mean` say.
+        loss: of each row of a batch, (rows,), or their mean, a scalar; or what `counts` or `Mean` say.
         counts: for a loss that is a mean over something else than rows (tokens, masked words, frames), or a sum of such
             means: how many of them a batch holds, one function for each part. `loss` gives as many sums, and the step
             is taken on the sum of sums / counts of all batches and processes together.
@@ -84,6 +84,7 @@ def train(
 
     Raises:
         DataError: the loss became infinite or NaN, or no score was a finite number.
+        RecipeError: easy rows are to be skipped, and the loss is not one of each row.
         Stopped: Ctrl-C; a checkpoint was written.
     """
     divided = training.shard and ranks.count() > 1
@@ -105,6 +106,7 @@ def train(
     optimizers.load(tensors["optimizer"])
     now = kept.state_dict()
     best = {name: laid_out(now[name], tensor) for name, tensor in tensors["best"].items()}
+    passes = Passes(num_rows, plan, state, lengths, tensors["passes"])
     del found, tensors, now  # as large as the training itself
     pace = Pace(state, plan, seconds)
     stopped: Literal["done", "budget", "patience"] = "done"
@@ -115,22 +117,16 @@ def train(
 
     def save() -> None:
         state.seconds = pace.spent
-        whole_tensors = _tensors(network, kept, best, optimizers)
+        whole_tensors = _tensors(network, kept, best, optimizers, passes)
         if ranks.leads():
             checkpoint.write(checkpoints, state.step, whole_tensors, _json(plan, state))
 
     with _ctrl_c() as pressed, kept_memory():
-        batches: dict[int, list[np.ndarray]] = {}
         while state.step < goal():
-            epoch = state.step // plan.steps_per_epoch
-            if epoch not in batches:
-                batches = {epoch: epoch_batches(num_rows, plan.batch_size, seed, epoch, lengths)}
-            first = state.step % plan.steps_per_epoch * plan.accumulate
-
             # one step
-            parts, rate = batches[epoch][first : first + plan.accumulate], factor(pace.place, plan)
+            parts, rate = passes.next(pace.place / plan.total), factor(pace.place, plan)
             make = early[1] if early is not None and pace.place < early[0] * plan.total else batch
-            value = _step(network, run, parts, make, loss, counts, optimizers, rate, plan, state, layout)
+            value = _step(network, run, parts, passes, make, loss, counts, optimizers, rate, plan, state, layout)
             if kept is not network:
                 _average(kept, network, min(average or 0.0, (1 + state.step) / (10 + state.step)))
             state.loss_sum, state.loss_steps = state.loss_sum + value, state.loss_steps + 1
@@ -184,6 +180,7 @@ def _step(
     network: nn.Module,
     run: Run,
     parts: list[np.ndarray],
+    passes: Passes,
     batch: MakeBatch,
     loss: Loss,
     counts: Counts,
@@ -199,18 +196,22 @@ def _step(
     reseed(int(np.random.default_rng([plan.seed, state.step, *me]).integers(2**62)))  # repeats on resume
     rng, rows = np.random.default_rng([plan.seed, state.step, 1, *me]), sum(map(len, parts))
     divided, taken = isinstance(run, Divided), []
-    for part in parts:
-        if len(mine := ranks.mine(part)):
-            taken.append((batch(mine, rng), len(mine)))
-        elif divided:  # all run every batch together: who has no row of it runs one that does not count
-            taken.append((batch(part[:1], rng), 0))
-    sums = ranks.total([float(sum(count(made) for made, many in taken if many)) for count in counts])
+    for at, part in enumerate(parts):
+        mine = ranks.mine(part)
+        if len(mine) or divided:  # divided, all run every batch together: who has no row of it runs one without count
+            taken.append((at, mine, batch(mine if len(mine) else part[:1], rng)))
+    sums = ranks.total([float(sum(count(made) for _, mine, made in taken if len(mine))) for count in counts])
     alone = len(parts) == ranks.count() == 1
     total = over = open_means = 0.0
-    for made, many in taken:
+    losses = [torch.zeros(0)] * len(parts)  # of this process's rows, where there is one of each
+    for at, mine, made in taken:
+        many = len(mine)
         with _autocast(plan):
             found = run(loss, network, to_device(made, layout))
         match found:
+            case Tensor() if found.ndim:
+                value = (found * passes.weights(mine).to(found)).sum() / rows if many else found.sum()
+                losses[at] = found.detach()[:many]
             case Mean():  # with others, what it is divided by is known once they all have answered
                 value = found.total / (found.over.clamp(min=1) if alone else rows)
                 if not alone:
@@ -223,6 +224,8 @@ def _step(
         pulled = value * ranks.count() if divided else value  # divided, gradients come as a mean of the processes
         pulled.backward()  # type: ignore[no-untyped-call]
         total += float(value.detach())
+    for part, each in zip(parts, losses, strict=True):
+        passes.saw(part, each)
     told = [total, over, open_means]
     total, over, open_means = ranks.total(told) if divided else ranks.add_up(network, told)
     if open_means:
@@ -328,12 +331,12 @@ def _ctrl_c() -> Iterator[Callable[[], bool]]:
 # --- the plan, and going on -----------------------------------------------------------------------------------------
 
 
-Tensors = dict[str, dict[str, Tensor]]  # of a checkpoint, by part: network, kept, best, optimizer
+Tensors = dict[str, dict[str, Tensor]]  # of a checkpoint, by part: network, kept, best, optimizer, passes
 
 
 def _resume(found: checkpoint.Checkpoint | None, plan: Plan, seconds: float | None) -> tuple[State, Tensors]:
     """What to go on from: the newest good checkpoint of this plan, else the beginning."""
-    parts: Tensors = {"network": {}, "kept": {}, "best": {}, "optimizer": {}}
+    parts: Tensors = {"network": {}, "kept": {}, "best": {}, "optimizer": {}, "passes": {}}
     if found is None or found.state["plan"] != plan.digest():
         return State(total=plan.total), parts
     for name, tensor in found.tensors.items():
@@ -353,9 +356,13 @@ def _load(network: nn.Module, kept: nn.Module, tensors: Tensors) -> None:
         kept.load_state_dict(tensors["kept"])
 
 
-def _tensors(network: nn.Module, kept: nn.Module, best: dict[str, Tensor], optimizers: Optimizers) -> dict[str, Tensor]:
+def _tensors(
+    network: nn.Module, kept: nn.Module, best: dict[str, Tensor], optimizers: Optimizers, passes: Passes
+) -> dict[str, Tensor]:
     """Of a checkpoint; whole, so that any number of processes may go on."""
-    parts = {"network": network.state_dict(), "best": best, "optimizer": optimizers.state()}
+    parts = {
+        "network": network.state_dict(), "best": best, "optimizer": optimizers.state(), "passes": passes.tensors()
+    }  # fmt: skip
     if kept is not network:
         parts["kept"] = kept.state_dict()
     return {f"{part}:{name}": whole(tensor) for part, tensors in parts.items() for name, tensor in tensors.items()}

@@ -42,6 +42,11 @@ class Training(BaseModel):
     clip: Annotated[float, Field(ge=0)] = Field(1.0, description="Gradient norm is clipped to this; 0 turns it off.")
     accumulate: Annotated[int, Field(ge=1)] = Field(1, description="Batches added up for one step.")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="For classification losses.")
+    skip_easy: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Share of the rows with less loss than the mean that a pass leaves out, while the others count for "
+        "them (InfoBatch): more passes in the same steps. Of networks that classify, and of regression on tables.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto`: bf16 autocast where this processor is fast at it, else fp32."
     )

@@ -148,7 +148,7 @@ def _train(
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, targets = batch
         logits = logits_of(network(pictures)).float()
-        return cross_entropy(logits, targets, label_smoothing=job.training.label_smoothing)
+        return cross_entropy(logits, targets, label_smoothing=job.training.label_smoothing, reduction="none")
 
     def score(network: nn.Module) -> float:
         return accuracy(network, validation, inputs)

@@ -142,7 +142,9 @@ def _train(network: nn.Module, parts: list[Examples], job: Job, inputs: Inputs, 
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         made, targets = batch
-        return cross_entropy(logits_of(network(made)).float(), targets, label_smoothing=job.training.label_smoothing)
+        return cross_entropy(
+            logits_of(network(made)).float(), targets, label_smoothing=job.training.label_smoothing, reduction="none"
+        )
 
     def score(network: nn.Module) -> float:
         return log_loss(network, validation, inputs)

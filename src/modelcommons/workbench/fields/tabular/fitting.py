@@ -305,10 +305,10 @@ def _fit_mlp(task: str, known: Known, train: Records, validation: Records, job: 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         outputs, y = network(batch[0]).float(), batch[1]
         if not known.labels:
-            return mse_loss(outputs[:, 0], y.float())
+            return mse_loss(outputs[:, 0], y.float(), reduction="none")
         if known.num_outputs == 1:
-            return binary_cross_entropy_with_logits(outputs[:, 0], y.float())
-        return cross_entropy(outputs, y, label_smoothing=job.training.label_smoothing)
+            return binary_cross_entropy_with_logits(outputs[:, 0], y.float(), reduction="none")
+        return cross_entropy(outputs, y, label_smoothing=job.training.label_smoothing, reduction="none")
 
     def score(network: nn.Module) -> float:
         outputs = network(torch.from_numpy(x[judged]).to(device())).double().cpu().numpy()
