@@ -30,10 +30,9 @@ from PIL import Image
 import modelcommons as mc
 from modelcommons.workbench import sources
 from modelcommons.workbench.engine.adapters import quiet
-from modelcommons.workbench.engine.quantize import dynamic_int8, static_int8
 from modelcommons.workbench.engine.statistics import paired
 from modelcommons.workbench.serve import Served
-from modelcommons.workbench.stages.shrink import PATHS
+from modelcommons.workbench.stages.shrink import PATHS, write_exports
 from modelcommons.workbench.task import Line, Parts, Split
 
 SETS = {"banking77": "banking77", "fashion_mnist": "fashion-mnist"}  # and what their runs are called
@@ -89,11 +88,7 @@ def compare(name: str, source: Path, folder: Path, given: argparse.Namespace) ->
     served = mc.load(folder)
     parts = parts_of(served, source)
     task: Any = served.task
-    task.export(folder, folder / ONNX)
-    if task.quantization == "static":
-        static_int8(folder / ONNX, folder / INT8, task.calibration(folder, parts.train))
-    else:
-        dynamic_int8(folder / ONNX, folder / INT8)
+    write_exports(task, folder, parts.train, ("onnx", "int8"))
     sizes = {"model": "model.safetensors", "onnx": ONNX, "int8": INT8}
     told = [f"{kind} {(folder / path).stat().st_size / 1e6:.3g} MB" for kind, path in sizes.items()]
     print(f"{name}: {' · '.join(told)}", flush=True)

@@ -23,7 +23,7 @@ from modelcommons.workbench.stages.evaluate import Evaluated, Evaluation, Ruler
 from modelcommons.workbench.stages.get import Got
 from modelcommons.workbench.stages.prepare import Prepared
 from modelcommons.workbench.stages.tune import Tuned
-from modelcommons.workbench.task import Exports, Model, Row, Task
+from modelcommons.workbench.task import Exports, Model, Row, Rows, Task
 
 PATHS = {"onnx": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}  # where the Hub's own exports stand
 SIGNIFICANT = 0.05
@@ -81,7 +81,7 @@ def shrink(
     shutil.copytree(folder.path / trained.folder, place, dirs_exist_ok=True)
     progress.step("shrink", 0, len(formats) + 1, "exporting")
     try:
-        _make(task, place, data, formats)
+        write_exports(task, place, data.parts.train, formats)
     except UsageError as error:  # this model has none, though others of its task do
         progress.line("shrink", f"left out: {error}")
         return Shrunk((), str(error))
@@ -144,13 +144,16 @@ def _milliseconds(model: Model, rows: Sequence[Row]) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
-def _make(task: Exports, place: Path, data: Prepared, formats: Sequence[str]) -> None:
-    """Writes the files; int8 is made from the fp32 export."""
+def write_exports(task: Exports, place: Path, train: Rows, formats: Sequence[str]) -> None:
+    """Writes the files into a model folder; int8 is made from the fp32 export.
+
+    Args:
+        train: what int8 is calibrated on where that is needed: validation rows chose the model, test rows judge it.
+    """
     full, small = place / PATHS["onnx"], place / PATHS["int8"]
     task.export(place, full)
     if "int8" in formats and task.quantization == "static":
-        # calibrated on rows the model was trained on: validation rows chose the model, test rows judge it
-        static_int8(full, small, task.calibration(place, data.parts.train))
+        static_int8(full, small, task.calibration(place, train))
     elif "int8" in formats:
         dynamic_int8(full, small)
 
