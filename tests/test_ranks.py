@@ -156,7 +156,7 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
         "rows": {}, "words": {"over": "words"}, "answers": {"over": "answers"},
         "rows but easy ones": {"over": "each row", "skip_easy": 0.5},
         "shards": {"shard": True, "average": 0.5},
-        "shards, rows but easy ones": {"shard": True, "over": "each row", "skip_easy": 0.5},
+        "shards, rows but easy ones": {"shard": True, "over": "each row", "skip_easy": 0.5, "accumulate": 2},
         "shards of muon": {"shard": True, "over": "answers", "optimizer": "muon", "accumulate": 2},
     }  # fmt: skip
 
@@ -178,6 +178,7 @@ def test_it_goes_on_in_another_number_of_processes(tmp_path: Path, first: int, s
     for name in ("alone", "killed"):
         (tmp_path / name).mkdir()
     wish: dict[str, Any] = {"shard": shard, "average": 0.5 if shard else None}
+    wish |= {"over": "each row", "skip_easy": 0.5}  # what is known of the rows goes on too
     assert together(1, regression(tmp_path / "alone", **wish)) == [0]
     assert 9 in together(first, regression(tmp_path / "killed", dies_at=9, **wish))
     assert together(second, regression(tmp_path / "killed", dies_at=20, **wish)) == [0] * second  # fewer are left

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import modelcommons as mc
-from modelcommons.errors import CommonsError, FormatError, UnsafeFile
+from modelcommons.errors import CommonsError, FormatError, RecipeError, UnsafeFile
 from modelcommons.formats.digest import folder_sha256
 from modelcommons.formats.receipt import read
 from modelcommons.workbench import fields
@@ -176,6 +176,24 @@ def test_every_architecture_trained_again_is_the_same_bit_for_bit(world: World, 
             world.task.fit(parts.train, parts.validation, job)
             digests.add(folder_sha256(place / "model", world.task.files(place / "model")))
         assert len(digests) == 1, name
+
+
+def test_easy_rows_are_skipped_where_each_row_has_a_loss_and_else_it_is_said(world: World, tmp_path: Path) -> None:
+    parts, options = world.parts, world.task.options.model_validate(world.recipe.data.options)
+    refused = []
+    for name in world.task.architectures:
+        (tmp_path / name / "model").mkdir(parents=True)
+        job = Job(
+            choice=Choice(None, name, {}), training=Training(epochs=2, skip_easy=0.5), options=options, seed=0,
+            folder=tmp_path / name / "model", checkpoints=tmp_path / name / "checkpoints", progress=mc.Silent(),
+            max_steps=1,
+        )  # fmt: skip
+        try:
+            world.task.fit(parts.train, parts.validation, job)
+        except RecipeError as error:
+            assert str(error).startswith("tune.skip_easy: expected"), error
+            refused.append(name)
+    assert not (refused and world.task.name.split("-")[-1] in ("classification", "regression")), refused
 
 
 def test_the_test_rows_are_not_seen_in_training(world: World) -> None:

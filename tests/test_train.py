@@ -23,6 +23,7 @@ from modelcommons.errors import BudgetReached, DataError, RecipeError, Stopped
 from modelcommons.workbench.engine import device, fan_out, pace, schedule
 from modelcommons.workbench.engine import train as loop
 from modelcommons.workbench.engine.optimizers import Optimizers
+from modelcommons.workbench.engine.passes import Passes
 from modelcommons.workbench.engine.progress import Silent
 from modelcommons.workbench.engine.schedule import Plan, factor
 from modelcommons.workbench.engine.train import Mean, train
@@ -75,7 +76,8 @@ class Problem:
 
         def cheaper(indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
             self.early.append(self.num_batches)
-            return batch(indices[::2], rng)
+            made = batch(indices, rng)
+            return made[0] / 2, made[1]
 
         def loss(network: nn.Module, made: tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, ...] | Mean:
             self.autocast = torch.is_autocast_enabled("cpu")
@@ -198,6 +200,19 @@ def test_the_rate_warms_up_then_decays(schedule: str, halfway: float, last: floa
 def test_the_schedule_is_what_the_optimizer_gets(problem: Problem, rates: list[float]) -> None:
     problem.train(problem.network(), warmup=0.25, schedule="linear")
     assert rates == [factor(n, plan(warmup=0.25, schedule="linear", total=12)) for n in range(12)]
+
+
+def test_a_row_counts_as_much_as_its_pass_says(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every row counts twice, steps of plain SGD are those of twice the rate."""
+    problem.over = "each row"
+    wish: dict[str, Any] = {"epochs": 1, "optimizer": "sgd", "clip": 0.0, "weight_decay": 0.0}
+    fast, double = problem.network(dropout=False), problem.network(dropout=False)
+    plain = problem.train(fast, learning_rate=0.02, **wish)
+    monkeypatch.setattr(Passes, "weights", lambda self, rows: torch.full((len(rows),), 2.0))
+    counted = problem.train(double, learning_rate=0.01, skip_easy=0.5, **wish)
+    assert counted.curve[0].train_loss == pytest.approx(2 * plain.curve[0].train_loss)
+    for one, other in zip(fast.parameters(), double.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_easy_rows_are_not_left_out_where_no_row_has_a_loss(problem: Problem) -> None:
@@ -325,7 +340,7 @@ def test_a_budget_larger_than_needed_changes_nothing(problem: Problem, clock: Cl
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize(("average", "skip_easy"), [(None, None), (0.9, None), (None, 0.5)])
+@pytest.mark.parametrize(("average", "skip_easy"), [(None, None), (0.9, None), (0.9, 0.5)])
 @pytest.mark.parametrize("ends", ["Ctrl-C", "a crash"])
 def test_resumed_it_gives_the_same_bits(
     tmp_path: Path, optimizer: str, average: float | None, skip_easy: float | None, ends: str
@@ -334,7 +349,7 @@ def test_resumed_it_gives_the_same_bits(
     stopped thrice."""
     wish: dict[str, Any] = {
         "optimizer": optimizer, "average": average, "lengths": [n % 5 for n in range(ROWS)], "epochs": 6,
-        "checkpoint_seconds": 0.0, "patience": 3, "early": None if skip_easy else 0.5, "skip_easy": skip_easy,
+        "checkpoint_seconds": 0.0, "patience": 3, "early": 0.5, "skip_easy": skip_easy,
     }  # fmt: skip
     over = "each row" if skip_easy else "rows"
     whole = Problem(tmp_path / "whole", noise=0.1, over=over)

@@ -14,7 +14,7 @@ from modelcommons.workbench.engine.batches import epoch_batches
 from modelcommons.workbench.engine.pace import State
 from modelcommons.workbench.engine.schedule import Plan
 
-WHOLE = 0.15  # share of the schedule, at its end, in which passes leave nothing out
+WHOLE = 0.15  # a pass that begins in this share of the schedule, at its end, leaves nothing out (paper: an eighth)
 
 
 class Passes:
@@ -22,9 +22,10 @@ class Passes:
 
     With `plan.skip_easy`, a pass leaves out that share of the rows whose loss was below the mean when they were seen
     last, by chance, and the easy rows that stay count for them: on average a step goes where all rows would send it.
-    The first pass, and what begins in the last `WHOLE` of the schedule, leaves out nothing.
+    The first pass leaves out nothing, nor do the last.
 
-    Source: Qin et al., InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning (ICLR 2024).
+    Source: Qin et al., InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning (ICLR 2024). There passes
+    are given and steps become fewer and longer; here the number of steps is given, and they stay as long.
     """
 
     def __init__(
@@ -54,8 +55,8 @@ class Passes:
         return found
 
     def weights(self, rows: np.ndarray) -> Tensor:
-        """What the loss of each of these rows counts in this pass, (rows,)."""
-        return self._weights[rows] if self._plan.skip_easy else torch.ones(len(rows))
+        """What the loss of each of these rows counts in this pass, (rows,); 1 on average over the rows that are taken."""
+        return self._weights[rows]
 
     def saw(self, batch: np.ndarray, losses: Tensor) -> None:
         """Notes the loss of each row of a batch that this process took, and what the others tell of theirs.
@@ -63,16 +64,14 @@ class Passes:
         Raises:
             RecipeError: there is not one of each.
         """
-        if not self._plan.skip_easy:
-            return
         told = np.zeros(len(batch))
-        mine = ranks.mine(told)
-        if len(losses) != len(mine):
+        mine = ranks.mine(told)  # a view
+        if losses.shape != mine.shape:
             raise RecipeError(
-                "tune.skip_easy: expected a network whose loss is one of each row (it classifies pictures, texts, "
-                "sounds or rows of a table, or foretells a number of these), this one's is not. Leave it out."
+                "tune.skip_easy: expected a network with a loss of each row (it classifies pictures, texts, sounds or "
+                "rows of a table, or foretells a number from a row), this one has none. Leave it out."
             )
-        mine[:] = losses.cpu()
+        mine[:] = losses.float().cpu()
         self._losses[batch] = torch.tensor(ranks.total(told.tolist()), dtype=torch.float32)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -85,10 +84,12 @@ class Passes:
             return
         self._weights = torch.ones(self._num_rows)
         if place < 1 - WHOLE:
-            easy = self._losses < self._losses.mean()
+            mean = ranks.shared(float(self._losses.double().mean()))  # its last bits depend on the number of threads
+            easy = self._losses.double() < mean
             drawn = np.random.default_rng([self._plan.seed, self._state.passes, 2]).random(self._num_rows)
             self._weights[easy] = 1 / (1 - share)
             self._weights[easy & torch.from_numpy(drawn < share)] = 0.0
+            self._weights *= self._weights.count_nonzero() / self._num_rows
 
     def _order(self) -> list[np.ndarray]:
         plan, number = self._plan, self._state.passes

@@ -203,15 +203,15 @@ def _step(
     sums = ranks.total([float(sum(count(made) for _, mine, made in taken if len(mine))) for count in counts])
     alone = len(parts) == ranks.count() == 1
     total = over = open_means = 0.0
-    losses = [torch.zeros(0)] * len(parts)  # of this process's rows, where there is one of each
+    losses = [torch.zeros(0)] * len(parts)  # of this process's rows
     for at, mine, made in taken:
         many = len(mine)
         with _autocast(plan):
             found = run(loss, network, to_device(made, layout))
         match found:
-            case Tensor() if found.ndim:
-                value = (found * passes.weights(mine).to(found)).sum() / rows if many else found.sum()
-                losses[at] = found.detach()[:many]
+            case Tensor() if plan.skip_easy and found.ndim and many:
+                value = (found * passes.weights(mine).to(found)).sum() / rows
+                losses[at] = found.detach()
             case Mean():  # with others, what it is divided by is known once they all have answered
                 value = found.total / (found.over.clamp(min=1) if alone else rows)
                 if not alone:
@@ -219,12 +219,12 @@ def _step(
             case tuple():
                 value = torch.stack([part / max(1.0, of) for part, of in zip(found, sums, strict=True)]).sum()
             case _:
-                value = found * (many / rows)
+                value = found.mean() * (many / rows)
         value = value if many else value * 0
         pulled = value * ranks.count() if divided else value  # divided, gradients come as a mean of the processes
         pulled.backward()  # type: ignore[no-untyped-call]
         total += float(value.detach())
-    for part, each in zip(parts, losses, strict=True):
+    for part, each in zip(parts, losses, strict=True) if plan.skip_easy else ():
         passes.saw(part, each)
     told = [total, over, open_means]
     total, over, open_means = ranks.total(told) if divided else ranks.add_up(network, told)

@@ -45,7 +45,8 @@ class Training(BaseModel):
     skip_easy: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="Share of the rows with less loss than the mean that a pass leaves out, while the others count for "
-        "them (InfoBatch): more passes in the same steps. Of networks that classify, and of regression on tables.",
+        "them (InfoBatch): more passes in the same steps, of which `epochs` counts as many as whole passes have. For "
+        "networks that classify, and for regression on tables.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto`: bf16 autocast where this processor is fast at it, else fp32."

@@ -145,10 +145,13 @@ def _milliseconds(model: Model, rows: Sequence[Row]) -> float:
 
 
 def write_exports(task: Exports, place: Path, train: Rows, formats: Sequence[str]) -> None:
-    """Writes the files into a model folder; int8 is made from the fp32 export.
+    """Writes the fp32 export into a model folder, and the int8 one, which is made from it, where it is asked for.
 
     Args:
         train: what int8 is calibrated on where that is needed: validation rows chose the model, test rows judge it.
+
+    Raises:
+        UsageError: this model has none.
     """
     full, small = place / PATHS["onnx"], place / PATHS["int8"]
     task.export(place, full)

@@ -16,17 +16,16 @@ from modelcommons.workbench.fields.text.ngrams import LONGEST, Grams, padded
 AT_ONCE = 1000  # texts
 
 
-class Encoded:
-    """Texts as arrays of whole numbers, all with as many rows, end to end: four bytes a number.
+class Encodings:
+    """Texts as arrays of whole numbers, `rows` each, end to end: four bytes a number.
 
-    An array of its own for each text would take a hundred bytes more.
+    An array of its own for each text would take a hundred bytes more. Indices are from 0.
     """
 
-    def __init__(self, texts: Iterable[np.ndarray]) -> None:
+    def __init__(self, texts: Iterable[np.ndarray], rows: tuple[int, ...] = ()) -> None:
         numbers, ends = array("i"), array("q", [0])  # of four and eight bytes, and both grow
-        self._rows: tuple[int, ...] = ()
+        self._rows = rows
         for each in texts:
-            self._rows = each.shape[:-1]
             numbers.frombytes(each.astype(np.int32).tobytes())
             ends.append(len(numbers))
         self._numbers = np.asarray(numbers)
@@ -48,7 +47,7 @@ class Encoded:
 
 
 class Encoder(Protocol):
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def encode(self, texts: Sequence[str]) -> Encodings:
         """Each text as what `collate` takes."""
 
     def collate(self, encoded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -61,7 +60,7 @@ class BagEncoder:
     def __init__(self, grams: Grams, rarity: np.ndarray) -> None:
         self.grams, self.rarity = grams, rarity  # rarity: (buckets,) float32
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def encode(self, texts: Sequence[str]) -> Encodings:
         return bags(self.grams, texts)
 
     def collate(self, encoded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -75,10 +74,10 @@ class TokenEncoder:
     def __init__(self, ids_of: Callable[[list[str]], list[list[int]]], pad: int) -> None:
         self._ids_of, self._pad = ids_of, pad
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def encode(self, texts: Sequence[str]) -> Encodings:
         some = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
         found = (ids for part in some for ids in self._ids_of([text[:LONGEST] for text in part]))
-        return Encoded(np.array(ids or [self._pad]) for ids in found)
+        return Encodings(np.array(ids or [self._pad]) for ids in found)
 
     def collate(self, encoded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         most = max(map(len, encoded))
@@ -89,9 +88,9 @@ class TokenEncoder:
         return {"input_ids": ids, "attention_mask": mask}
 
 
-def bags(grams: Grams, texts: Iterable[str]) -> Encoded:
+def bags(grams: Grams, texts: Iterable[str]) -> Encodings:
     """Of each text the buckets of its n-grams and how often each comes, (2, n-grams)."""
-    return Encoded(np.stack(grams.of(text)) for text in texts)
+    return Encodings((np.stack(grams.of(text)) for text in texts), rows=(2,))
 
 
 def own_encoder(folder: Path, max_length: int, pad: int = 0) -> TokenEncoder:

@@ -14,8 +14,8 @@ from modelcommons.workbench.fields.text.architectures import ARCHITECTURES, defa
 from modelcommons.workbench.fields.text.classifier import logits_of, max_length, open_network
 from modelcommons.workbench.fields.text.encoders import (
     BagEncoder,
-    Encoded,
     Encoder,
+    Encodings,
     bags,
     open_encoder,
     own_encoder,
@@ -39,7 +39,7 @@ Batch = tuple[dict[str, "Tensor"], "Tensor"]
 class Examples:
     """Texts of one part, encoded, with the indices of their labels."""
 
-    def __init__(self, encoded: Encoded, codes: np.ndarray, encoder: Encoder) -> None:
+    def __init__(self, encoded: Encodings, codes: np.ndarray, encoder: Encoder) -> None:
         self.encoded, self.codes, self.encoder = encoded, codes, encoder
 
     def batch(self, indices: np.ndarray) -> Batch:
@@ -80,7 +80,9 @@ def _fit_new(texts: Sequence[Sequence[str]], codes: Sequence[np.ndarray], labels
     return fitted
 
 
-def _new_encoder(name: str, options: Mapping[str, Any], texts: Sequence[str], job: Job) -> tuple[Encoder, int, Encoded]:
+def _new_encoder(
+    name: str, options: Mapping[str, Any], texts: Sequence[str], job: Job
+) -> tuple[Encoder, int, Encodings]:
     """The encoder learned from the training texts, how many tokens it reads, and these texts encoded."""
     if name == "bag":
         read = grams(options)

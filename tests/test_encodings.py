@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelcommons.workbench.fields.text.architectures import ARCHITECTURES
-from modelcommons.workbench.fields.text.encoders import BagEncoder, Encoded, TokenEncoder, bags
+from modelcommons.workbench.fields.text.encoders import BagEncoder, Encodings, TokenEncoder, bags
 from modelcommons.workbench.fields.text.ngrams import grams, rarity
 
 READ = grams(ARCHITECTURES["bag"]().model_dump())
@@ -15,7 +15,7 @@ READ = grams(ARCHITECTURES["bag"]().model_dump())
 
 @given(st.lists(st.lists(st.integers(-(2**31), 2**31 - 1))))
 def test_gives_back_what_it_was_given(texts: list[list[int]]) -> None:
-    encoded = Encoded(np.array(text, np.int64) for text in texts)
+    encoded = Encodings(np.array(text, np.int64) for text in texts)
     assert [each.tolist() for each in encoded] == texts
     assert encoded.lengths.tolist() == list(map(len, texts))
 
