@@ -55,7 +55,7 @@ class Passes:
         return found
 
     def weights(self, rows: np.ndarray) -> Tensor:
-        """What the loss of each of these rows counts in this pass, (rows,); 1 on average over the rows that are taken."""
+        """What the loss of each of these rows counts in this pass, (rows,); 1 on average over all that are taken."""
         return self._weights[rows]
 
     def saw(self, batch: np.ndarray, losses: Tensor) -> None:
