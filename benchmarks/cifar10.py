@@ -2,6 +2,7 @@
 
 python benchmarks/cifar10.py --peer
 python benchmarks/cifar10.py --recipes cifar10-seconds --seeds 0 1 2 3 4
+python benchmarks/cifar10.py tune.epochs=28 tune.skip_easy=0.5 --seeds 0
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from modelcommons.workbench.stages.get import get_source
 
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
+    wanted.add_argument("overrides", nargs="*", help="of the recipes: tune.epochs=28")
     wanted.add_argument("--data", default="../shared/data/cifar10")
     wanted.add_argument("--recipes", nargs="+", default=["cifar10"])
     wanted.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
@@ -33,10 +35,11 @@ def main() -> None:
         runs = []
         for seed in given.seeds:
             folder = given.out / f"{recipe}-seed-{seed}"
-            runs.append(measured(recipe, folder, f"data.source={given.data}", f"tune.seeds=[{seed}]"))
+            changed = (f"data.source={given.data}", f"tune.seeds=[{seed}]", *given.overrides)
+            runs.append(measured(recipe, folder, *changed))
             report(seed, runs[-1])
         seconds = [one.run.tuned.trained[0].fit.seconds for one in runs]
-        views = load(RECIPES / f"{recipe}.yaml").model.options.get("views", 1)
+        views = load(RECIPES / f"{recipe}.yaml", given.overrides).model.options.get("views", 1)
         print(
             f"recipe {recipe}, JPEG copy, answers over {views} views of a test picture: "
             f"{mean([one.value for one in runs], 'accuracy')} · training {min(seconds):.0f} to {max(seconds):.0f} s · "
