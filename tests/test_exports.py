@@ -59,9 +59,9 @@ def test_a_model_without_export_leaves_the_run_whole(tmp_path: Path) -> None:
     said: list[str] = []
     progress = SimpleNamespace(line=lambda stage, text: said.append(text), step=lambda *told: None)
     task, tuned = cast(Any, Task()), cast(Any, SimpleNamespace(trained=[trained], chosen=0))
-    none = cast(Any, None)
+    none, data = cast(Any, None), cast(Any, SimpleNamespace(parts=SimpleNamespace(train=())))
     folder = RunFolder(tmp_path)
-    made = stage.shrink(task, tuned, none, none, none, cast(Any, recipe), folder, cast(Any, progress))
+    made = stage.shrink(task, tuned, none, data, none, cast(Any, recipe), folder, cast(Any, progress))
     assert not made.exports and made.skipped == "this one has no export"
     assert said == ["left out: this one has no export"]
 
