@@ -481,7 +481,8 @@ def test_a_pack_by_git_is_read_with_every_id(tmp_path: Path) -> None:
 
 def test_any_damage_to_a_pack_is_refused(tmp_path: Path) -> None:
     pack, _ = real_pack(tmp_path)
-    for wrong in (b"", pack[:40], pack[:-1], pack + b"x", pack[:100] + b"\x01" + pack[101:], b"JUNK" + pack[4:]):
+    turned = pack[:100] + bytes([pack[100] ^ 1]) + pack[101:]
+    for wrong in (b"", pack[:40], pack[:-1], pack + b"x", turned, b"JUNK" + pack[4:]):
         with pytest.raises(Unprocessable):
             unpacked(wrong, tmp_path)
 
