@@ -48,7 +48,8 @@ class Passes:
         state = self._state
         if state.taken >= len(self._batches):
             state.passes, state.taken = state.passes + 1, 0
-            self._leave_out(place)
+            if self._plan.skip_easy:
+                self._weights = self._drawn(self._plan.skip_easy, place)
             self._batches = self._order()
         found = self._batches[state.taken : state.taken + self._plan.accumulate]
         state.taken += len(found)
@@ -78,18 +79,17 @@ class Passes:
         """Of a checkpoint."""
         return {"losses": self._losses, "weights": self._weights} if self._plan.skip_easy else {}
 
-    def _leave_out(self, place: float) -> None:
-        share = self._plan.skip_easy
-        if not share:
-            return
-        self._weights = torch.ones(self._num_rows)
+    def _drawn(self, share: float, place: float) -> Tensor:
+        """Weights of a pass that begins at this place."""
+        weights = torch.ones(self._num_rows)
         if place < 1 - WHOLE:
             mean = ranks.shared(float(self._losses.double().mean()))  # its last bits depend on the number of threads
             easy = self._losses.double() < mean
             drawn = np.random.default_rng([self._plan.seed, self._state.passes, 2]).random(self._num_rows)
-            self._weights[easy] = 1 / (1 - share)
-            self._weights[easy & torch.from_numpy(drawn < share)] = 0.0
-            self._weights *= self._weights.count_nonzero() / self._num_rows
+            weights[easy] = 1 / (1 - share)
+            weights[easy & torch.from_numpy(drawn < share)] = 0.0
+            weights *= weights.count_nonzero() / self._num_rows
+        return weights
 
     def _order(self) -> list[np.ndarray]:
         plan, number = self._plan, self._state.passes
