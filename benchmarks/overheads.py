@@ -17,6 +17,7 @@ import argparse
 import itertools
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -252,7 +253,7 @@ def hashing(rounds: int) -> None:
 
 
 def speeds(number: int, size: int, rounds: int) -> dict[str, list[float]]:
-    """MB/s of each round: of the folder's digest, and of sha256 in memory and read from the same files, in turn."""
+    """MB/s of each round: of the folder's digest, of sha256 in memory, read from the same files, and of sha256sum."""
     with tempfile.TemporaryDirectory(prefix="commons-bench-") as name:
         folder, data = Path(name), os.urandom(size)
         names = [f"{at}.bin" for at in range(number)]
@@ -262,6 +263,9 @@ def speeds(number: int, size: int, rounds: int) -> dict[str, list[float]]:
             "folder": lambda: folder_sha256(folder, names),
             "in memory": lambda: [sha256(data) for _ in names],
             "read whole": lambda: [sha256((folder / each).read_bytes()) for each in names],
+            "sha256sum": lambda: subprocess.run(
+                ["sha256sum", *names], cwd=folder, stdout=subprocess.DEVNULL, check=True
+            ),
         }
         taken: dict[str, list[float]] = {work: [] for work in works}
         for _ in range(rounds):
