@@ -77,39 +77,8 @@ def test_answers_are_means_over_views() -> None:
         torch.testing.assert_close(six(pictures), both / 2 + (two(moved[0]) + two(moved[1])) / 4)
 
 
-def test_members_answer_together_and_each_learns_from_its_own_rows() -> None:
-    pictures, made = smooth(5, 12), network(members=2)
-    alone = [network(members=2) for _ in range(2)]
-    for at, one in enumerate(alone):
-        one.load_state_dict(made.state_dict())
-        one.members = torch.nn.ModuleList([one.members[at], one.members[at]])
-        weight, bias = (made.head.weight.chunk(2)[at], made.head.bias.chunk(2)[at])
-        one.head.load_state_dict({"weight": torch.cat([weight, weight]), "bias": torch.cat([bias, bias])})
-    with torch.no_grad():
-        first, second = (one.eval()(pictures) for one in alone)
-        assert not torch.allclose(first, second)
-        torch.testing.assert_close(made.eval()(pictures), (first + second) / 2)
-
-    made.train()(pictures)[:3].sum().backward()  # the rows of the first
-    pulled = [
-        any(weight.grad.any() for weight in member.parameters() if weight.grad is not None) for member in made.members
-    ]
-    assert pulled == [True, False]
-    assert made.head.weight.grad is not None
-    assert made.head.weight.grad[:4].any() and not made.head.weight.grad[4:].any()
-
-
-def test_fewer_rows_than_members_train_as_many_as_there_are() -> None:
-    made = network(members=3).train()
-    answers = made(smooth(2, 12))
-    assert answers.shape == (2, 4)
-    answers.sum().backward()
-    assert all(weight.grad is not None for weight in made.parameters() if weight.requires_grad)
-    assert not any(weight.grad.any() for weight in made.members[2].parameters() if weight.grad is not None)
-
-
 def test_pictures_of_any_size_are_taken_and_the_export_gives_the_same(tmp_path: Path) -> None:
-    made = network(views=6, members=2).eval()
+    made = network(views=6).eval()
     for side in (4, 7, 12, 33):
         assert made(smooth(2, side)).shape == (2, 4)
     pictures = smooth(3, 12)

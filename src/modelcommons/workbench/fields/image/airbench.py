@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, unfold
 
-from modelcommons.workbench.engine.cnn import Residual
-
 NOISE = 5e-4  # added to the variance of each direction, so that those that hardly vary are not blown up
 
 
@@ -20,9 +18,7 @@ class Airbench(nn.Module):
     """A whitening layer, stages that halve the picture, the maximum over all places.
 
     Source: Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, arXiv:2404.00498, section 3. Unlike there widths,
-    depth, patch and stride are free, pictures may have any size, and ReLU stands for GELU. Several of them may be
-    trained side by side, each on its own part of every batch, and answer together (Lakshminarayanan et al., Simple and
-    Scalable Predictive Uncertainty Estimation using Deep Ensembles, 2017): a step costs what it costs with one.
+    depth, patch and stride are free, pictures may have any size, and ReLU stands for GELU.
     """
 
     def __init__(
@@ -33,38 +29,27 @@ class Airbench(nn.Module):
         depth: int,
         patch: int,
         stride: int,
-        residual: bool,
         views: int,
-        members: int,
     ) -> None:
         super().__init__()
         self.views = views  # when not training: as `views_of` has them
         self.whitening = nn.Conv2d(channels, 2 * channels * patch**2, patch, stride, bias=False).requires_grad_(False)
-        channels_of = list(itertools.pairwise((self.whitening.out_channels, *widths)))
-        self.members = nn.ModuleList([
-            nn.Sequential(*[_stage(inside, outside, depth, residual) for inside, outside in channels_of])
-            for _ in range(members)
+        self.stages = nn.Sequential(*[
+            nn.Sequential(*[_layer(outside if at else inside, outside, pool=not at) for at in range(depth)])
+            for inside, outside in itertools.pairwise((self.whitening.out_channels, *widths))
         ])  # fmt: skip
-        self.head = nn.Linear(widths[-1], members * num_labels)  # of all members, one after the other
+        self.head = nn.Linear(widths[-1], num_labels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        members = len(self.members)
         if self.training:
-            parts = x_BCHW.tensor_split(members)
-            # where there are more members than rows, those left over answer one and do not count
-            found = [self._logits(part if len(part) else x_BCHW[:1], at)[: len(part)] for at, part in enumerate(parts)]
-            return torch.cat(found)  # (B, labels)
-        found = [
-            share / members * self._logits(view, at)
-            for share, view in views_of(x_BCHW, self.views)
-            for at in range(members)
-        ]
-        return torch.stack(found).sum(0)  # (B, labels)
+            return self._logits(x_BCHW)
+        parts = [share * self._logits(view) for share, view in views_of(x_BCHW, self.views)]
+        return torch.stack(parts).sum(0)  # (B, labels)
 
-    def _logits(self, x_BCHW: Tensor, member: int) -> Tensor:
-        x_BCHW = self.members[member](self.whitening(x_BCHW).relu())
-        logits: Tensor = self.head(x_BCHW.amax((2, 3)))  # (B, labels of all members)
-        return logits.chunk(len(self.members), 1)[member]
+    def _logits(self, x_BCHW: Tensor) -> Tensor:
+        x_BCHW = self.stages(self.whitening(x_BCHW).relu())
+        logits: Tensor = self.head(x_BCHW.amax((2, 3)))
+        return logits
 
     @torch.no_grad()
     def whiten(self, x_BCHW: Tensor) -> None:
@@ -113,12 +98,6 @@ class Convolution(nn.Conv2d):
             with torch.no_grad():
                 self.weight.mul_(len(self.weight) ** 0.5 / self.weight.norm())
         return super().forward(x_BCHW)
-
-
-def _stage(inside: int, outside: int, depth: int, residual: bool) -> nn.Sequential:
-    """`depth` layers, of which the first halves; the others may add to what comes in (section 4 of the paper)."""
-    others = [_layer(outside, outside, pool=False) for _ in range(depth - 1)]
-    return nn.Sequential(_layer(inside, outside, pool=True), *[Residual(each) if residual else each for each in others])
 
 
 def _layer(inside: int, outside: int, pool: bool) -> nn.Sequential:
