@@ -57,7 +57,7 @@ FILES = {  # number and bytes of each; opening the last takes longer than hashin
     "2,000 files of 64 KiB": (2000, MIB // 16),
     "10,000 files of 4 KiB": (10_000, 4096),
 }
-LEAST_BYTES = MIB  # of files of which that is expected of the speed in memory; of others, where they are read
+LEAST_BYTES = MIB  # smaller files are held against sha256 of what is read, not of what lies in memory
 SCORED = f"tune: validation scorings, {SCORINGS} or one an epoch"
 
 
