@@ -77,8 +77,23 @@ def test_answers_are_means_over_views() -> None:
         torch.testing.assert_close(six(pictures), both / 2 + (two(moved[0]) + two(moved[1])) / 4)
 
 
+def test_what_follows_the_first_layer_of_a_stage_adds_to_what_comes_in() -> None:
+    plain, adding = network(depth=3).eval(), network(depth=3, residual=True).eval()
+    layers = [list(stage) for stage in plain.stages]
+    adding.load_state_dict(
+        dict(zip(adding.state_dict(), plain.state_dict().values(), strict=True))  # the same layers in the same order
+    )
+    x = plain.whitening(smooth(2, 12)).relu()
+    with torch.no_grad():
+        for first, *others in layers:
+            x = first(x)
+            for layer in others:
+                x = x + layer(x)
+        torch.testing.assert_close(adding.stages(adding.whitening(smooth(2, 12)).relu()), x)
+
+
 def test_pictures_of_any_size_are_taken_and_the_export_gives_the_same(tmp_path: Path) -> None:
-    made = network(views=6).eval()
+    made = network(views=6, depth=3, residual=True).eval()
     for side in (4, 7, 12, 33):
         assert made(smooth(2, side)).shape == (2, 4)
     pictures = smooth(3, 12)

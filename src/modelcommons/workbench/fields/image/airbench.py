@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, unfold
 
+from modelcommons.workbench.engine.cnn import Residual
+
 NOISE = 5e-4  # added to the variance of each direction, so that those that hardly vary are not blown up
 
 
@@ -29,13 +31,14 @@ class Airbench(nn.Module):
         depth: int,
         patch: int,
         stride: int,
+        residual: bool,
         views: int,
     ) -> None:
         super().__init__()
         self.views = views  # when not training: as `views_of` has them
         self.whitening = nn.Conv2d(channels, 2 * channels * patch**2, patch, stride, bias=False).requires_grad_(False)
         self.stages = nn.Sequential(*[
-            nn.Sequential(*[_layer(outside if at else inside, outside, pool=not at) for at in range(depth)])
+            _stage(inside, outside, depth, residual)
             for inside, outside in itertools.pairwise((self.whitening.out_channels, *widths))
         ])  # fmt: skip
         self.head = nn.Linear(widths[-1], num_labels)
@@ -98,6 +101,12 @@ class Convolution(nn.Conv2d):
             with torch.no_grad():
                 self.weight.mul_(len(self.weight) ** 0.5 / self.weight.norm())
         return super().forward(x_BCHW)
+
+
+def _stage(inside: int, outside: int, depth: int, residual: bool) -> nn.Sequential:
+    """`depth` layers, of which the first halves; the others may add to what comes in (section 4 of the paper)."""
+    others = [_layer(outside, outside, pool=False) for _ in range(depth - 1)]
+    return nn.Sequential(_layer(inside, outside, pool=True), *[Residual(each) if residual else each for each in others])
 
 
 def _layer(inside: int, outside: int, pool: bool) -> nn.Sequential:

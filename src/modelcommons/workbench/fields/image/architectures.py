@@ -43,6 +43,10 @@ class AirbenchOptions(BaseModel):
     depth: int = Field(2, ge=1, le=8, description="Convolutions in each stage.")
     patch: int = Field(2, ge=1, le=8, description="Pixels a side of what the first layer sees at a time.")
     stride: int = Field(1, ge=1, le=8, description="Pixels from one patch to the next; 2 makes a step far cheaper.")
+    residual: bool = Field(
+        False,
+        description="Every convolution of a stage but its first adds to what comes in: for a depth of 3 and more.",
+    )
     views: Literal[1, 2, 6] = Field(
         1,
         description="Of a picture, which an answer is the mean over: itself; its mirror image too; both also shifted "

@@ -78,6 +78,7 @@ def build(options: BaseModel, shape: Shape, num_labels: int) -> nn.Module:
                 options.depth,
                 min(options.patch, *dimensions[:2]),
                 options.stride,
+                options.residual,
                 options.views,
             )
         case _:
