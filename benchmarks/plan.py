@@ -33,6 +33,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {  # by recipe; fewer passes where the w
     "co2": ("tune.budget.minutes=0.2",),
     "movietweetings": (),
     "fsdd": ("tune.epochs=3",),
+    "cifar10": ("tune.epochs=2",),
 }
 
 

@@ -328,6 +328,12 @@ def test_early_batches_come_first_in_what_a_budget_pays_for(problem: Problem, cl
     assert problem.early == list(range(18))
 
 
+def test_a_measured_try_has_its_share_of_early_batches(problem: Problem) -> None:
+    """Else a plan would take the cheaper steps for all there are."""
+    problem.train(problem.network(), batch_size=16, epochs=100, early=0.4, max_steps=10)
+    assert problem.early == list(range(4)) and problem.num_batches == 10
+
+
 def test_a_budget_larger_than_needed_changes_nothing(problem: Problem, clock: Clock) -> None:
     problem.each = lambda number: setattr(clock, "now", clock.now + 1.0)
     one, other = problem.network(), problem.network()

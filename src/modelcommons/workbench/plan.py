@@ -296,12 +296,11 @@ class _Stages:
 
 
 def _planned(read: float, tried: _Tried, stages: _Stages, got: Got, data: Prepared, recipe: Recipe) -> Plan:
-    from modelcommons.workbench.engine.pace import SCORINGS
+    from modelcommons.workbench.engine.pace import scored_every
 
     fit, seeds, parts = tried.fit, len(recipe.tune.seeds), data.parts
     steps, epochs = int(fit.settings.get("total", fit.steps)), float(fit.settings.get("epochs", fit.epochs))
-    every = max(1, min(round(steps / max(epochs, 1e-9)), math.ceil(steps / SCORINGS)))
-    fixed = math.ceil(steps / every) * tried.scoring
+    fixed = math.ceil(steps / scored_every(steps, round(steps / max(epochs, 1e-9)))) * tried.scoring
     budget = None if recipe.tune.budget.minutes is None else recipe.tune.budget.minutes * 60
     affordable = None
     if budget is not None:

@@ -13,6 +13,11 @@ MEASURED = 5  # steps timed (after one that warms up) before a budget is turned 
 SCORINGS = 8  # at least so many in a training of few epochs
 
 
+def scored_every(total: int, steps_per_epoch: int) -> int:
+    """Steps from one scoring to the next, in a training of `total` steps."""
+    return max(1, min(steps_per_epoch, math.ceil(total / SCORINGS)))
+
+
 @dataclass(slots=True)
 class State:
     """Where training is; all of it is in a checkpoint."""
@@ -73,7 +78,7 @@ class Pace:
         """Whether to score now: after so many steps, and once a budget can be measured."""
         assert self.since is not None
         first = self.budget is not None and not self.state.measured and self.state.step - self.since[0] >= MEASURED
-        return first or self.state.step % self._every(self.state.total) == 0
+        return first or self.state.step % scored_every(self.state.total, self.plan.steps_per_epoch) == 0
 
     def ends(self) -> bool:
         """Whether the budget does not pay for another step, as slow as the last one, and a scoring after it."""
@@ -106,10 +111,6 @@ class Pace:
 
     def _cost(self, total: int) -> float:
         """Seconds from here to the end of so many steps."""
-        state, every = self.state, self._every(total)
+        state, every = self.state, scored_every(total, self.plan.steps_per_epoch)
         scorings = total // every - state.step // every + (total % every > 0)
         return (total - state.step) * state.step_seconds + scorings * state.scoring_seconds
-
-    def _every(self, total: int) -> int:
-        """Steps from one scoring to the next."""
-        return max(1, min(self.plan.steps_per_epoch, math.ceil(total / SCORINGS)))

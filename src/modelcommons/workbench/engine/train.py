@@ -80,7 +80,8 @@ def train(
         max_steps: stop after so many steps (a measured try).
         groups: parameter-name prefix -> factor on its learning rate.
         average: decay of an exponential average of the weights, which is then scored and kept instead of them.
-        early: a share of the schedule, and what makes its batches: cheaper ones, to begin with.
+        early: a share of the schedule, and what makes its batches: cheaper ones, to begin with. Of a measured try it is
+            that share of the try, so that its steps cost on average what those of the whole will.
 
     Raises:
         DataError: the loss became infinite or NaN, or no score was a finite number.
@@ -109,6 +110,7 @@ def train(
     passes = Passes(num_rows, plan, state, lengths, tensors["passes"])
     del found, tensors, now  # as large as the training itself
     pace = Pace(state, plan, seconds)
+    early_until = early[0] * min(max_steps or plan.total, plan.total) if early else 0.0  # in the plan's steps
     stopped: Literal["done", "budget", "patience"] = "done"
     saved = time.monotonic()
 
@@ -125,7 +127,7 @@ def train(
         while state.step < goal():
             # one step
             parts, rate = passes.next(pace.place / plan.total), factor(pace.place, plan)
-            make = early[1] if early is not None and pace.place < early[0] * plan.total else batch
+            make = early[1] if early and pace.place < early_until else batch
             value = _step(network, run, parts, passes, make, loss, counts, optimizers, rate, plan, state, layout)
             if kept is not network:
                 _average(kept, network, min(average or 0.0, (1 + state.step) / (10 + state.step)))
