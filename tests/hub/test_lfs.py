@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -358,6 +359,7 @@ def test_no_client_gets_parts_that_did_not_ask_for_them(ada: Client) -> None:
 # --- git-lfs --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not shutil.which("git-lfs"), reason="git-lfs is not installed (Debian: apt-get install git-lfs)")
 def test_git_lfs_uploads_and_downloads(server: Running, tmp_path: Path) -> None:
     with server.client("ada") as client:
         assert client.post("/api/repos/create", json={"name": "lfs", "type": "dataset"}).status_code == 200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,10 +38,6 @@ def clone(repo: str, name: str, who: str = "ada") -> Path:
     git("lfs", "install", "--local", at=WORK / name)
     git("lfs", "pull", at=WORK / name)
     return WORK / name
-
-
-def check_git_lfs_is_here() -> None:
-    assert shutil.which("git") and "git-lfs" in git("lfs", "version")
 
 
 def check_clone_commit_push_fetch() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,6 +94,8 @@ def test_client(ran: Ran, client: Path, program: str, check: str) -> None:
     package = NEEDS.get(program.split("_")[0])
     if package and not has(client, package):
         pytest.skip(f"{package} is not installed beside this version")
+    if program == "by_git" and not shutil.which("git-lfs"):
+        pytest.skip("git-lfs is not installed (Debian: apt-get install git-lfs)")
     said = ran(program)[check]
     if said["ok"] is None:
         pytest.skip(said["text"])
