@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, insert, select
 from world import World, world
 from xorbs import File, cut
 
@@ -164,6 +164,17 @@ def test_an_answer_that_waits_to_be_asked_for_again_is_forgotten_after_the_grace
     gc.collect(at.stores)
     with at.stores.database.reading() as connection:
         assert [key.partition(":")[2] for key in connection.scalars(select(tables.answered.c.key))] == ["second"]
+
+
+def test_marks_of_transactions_that_ended_long_ago_go(at: World) -> None:
+    now = at.stores.now()
+    rows = [{"id": name, "number": 1, "written": when} for name, when in (("old", now - GRACE), ("new", now - 60))]
+    with at.stores.database.writing() as connection:
+        connection.execute(insert(tables.marks), rows)
+    gc.collect(at.stores)
+    with at.stores.database.reading() as connection:
+        kept = set(connection.scalars(select(tables.marks.c.id)))
+    assert "new" in kept and "old" not in kept
 
 
 def test_what_is_asked_first_is_not_done(at: World) -> None:

@@ -117,7 +117,7 @@ def test_there_is_no_way_back(tmp_path: Path) -> None:
 
 
 def to_revision(database: Database, revision: str) -> None:
-    with database.writing() as connection:
+    with database.making_tables() as connection:
         config = Config(attributes={"connection": connection, "secret": SECRET})
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))
         command.upgrade(config, revision)
@@ -128,7 +128,7 @@ def test_secrets_of_webhooks_that_were_plain_are_sealed_and_leave_no_trace(tmp_p
     with empty(tmp_path) as database:
         to_revision(database, "0001")
         secrets = {f"{number:024d}": f"plain-secret-{number:04d}" for number in range(300)} | {"none": None}
-        with database.writing() as connection:
+        with database.making_tables() as connection:
             connection.execute(text(
                 "INSERT INTO accounts (id, kind, name, key, fullname, admin, suspended, created) "
                 "VALUES (1, 'user', 'ada', 'ada', '', false, false, 0)"

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from modelcommons.errors import StoreFailed
 from modelcommons.hub import database
 from modelcommons.hub.database import Database, connect
 from modelcommons.hub.settings import load
+from modelcommons.hub.stores import open_stores
 
 ON_POSTGRES = Path(__file__).parent / "scale" / "on-postgres"
 WRITERS = 4
@@ -194,6 +195,30 @@ def server() -> Iterator[Server]:
         url, folder = process.stdout.readline().split()
         yield Server(f"{url}/postgres", Path(folder))
         process.stdin.close()  # ends `cat`, and with it the server
+
+
+def test_the_number_of_a_lost_transaction_may_be_given_out_again(server: Server, tmp_path: Path) -> None:
+    """What a server had in memory it forgets with it, numbers of transactions too; another then bears ours."""
+    far = open_stores(load({}, folder=tmp_path / "hub", database=server.url)).database
+    with closing(far):
+        with far.writing() as connection:
+            connection.exec_driver_sql("CREATE TABLE numbers (number INTEGER)")
+        with pytest.raises(StoreFailed, match="nothing was done"), far.writing() as connection:
+            write(connection, 1)
+            ours = number_of(connection)
+            server.kill()
+            server.start()
+            given = 0
+            while given < ours:
+                with far.engine.begin() as another:
+                    write(another, 2)
+                    given = number_of(another)
+            assert given == ours, "the server forgot nothing"
+        assert 1 not in numbers(far)
+
+
+def number_of(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one())
 
 
 @dataclass

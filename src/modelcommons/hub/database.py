@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 import time
@@ -49,12 +50,46 @@ def sqlite_library() -> types.ModuleType:
     return sqlite3
 
 
+class Mark:
+    """What a transaction of PostgreSQL leaves behind, so that whoever has not heard of its end can look for it.
+
+    A row of the table `marks`, with a number that goes up; one transaction at a time has it. PostgreSQL's own numbers
+    would not do: a server that dies gives out again those that were in its memory only, and `pg_xact_status` then tells
+    of somebody else's transaction.
+    """
+
+    LEAVE = (
+        "INSERT INTO marks (id, number, written) VALUES (%s, %s, %s) "
+        "ON CONFLICT (id) DO UPDATE SET number = excluded.number, written = excluded.written "
+        "RETURNING {lock}({writers})"
+    )
+    FIND = (
+        "INSERT INTO marks (id, number, written) VALUES (%s, 0, %s) "
+        "ON CONFLICT (id) DO UPDATE SET number = marks.number RETURNING number"
+    )
+
+    def __init__(self) -> None:
+        self.id, self.number = secrets.token_hex(16), 0
+
+    def leave(self, connection: Connection, lock: str) -> None:
+        """The first statement of a transaction; it takes the lock that writers share, or one has alone, as well."""
+        self.number += 1
+        told = self.LEAVE.format(lock=lock, writers=WRITERS)
+        connection.exec_driver_sql(told, (self.id, self.number, time.time())).one()
+
+    def is_there(self, connection: Connection) -> bool:
+        """Whether the last transaction has left it; waits a second for one that has not ended."""
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+        return connection.exec_driver_sql(self.FIND, (self.id, time.time())).scalar_one() == self.number
+
+
 class Database:
     """One engine; connections are per thread and short."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._turn = threading.Lock()  # SQLite: who waits here does not poll there
+        self._marks: list[Mark] = []  # PostgreSQL: of transactions that have ended
 
     @property
     def is_sqlite(self) -> bool:
@@ -87,25 +122,48 @@ class Database:
             yield connection
 
     @contextmanager
+    def making_tables(self) -> Iterator[Connection]:
+        """As `writing`, before there are any; whoever starts next sees whether it was done."""
+        with _failures(), self._begun() as connection:
+            yield connection
+
+    @contextmanager
     def _transaction(self, lock: str) -> Iterator[Connection]:
-        number, ready = "", False
+        if self.is_sqlite:  # there a writer is alone by itself
+            with _failures(), self._begun() as connection:
+                yield connection
+            return
+        mark, ready = self._mark(), False
         try:
-            with (
-                _failures(),
-                self._waiting(),
-                self.engine.connect().execution_options(writes=True) as connection,
-                connection.begin(),
-            ):
-                if not self.is_sqlite:  # there a writer is alone by itself
-                    number = str(connection.exec_driver_sql(f"SELECT pg_current_xact_id(), {lock}({WRITERS})").scalar())
+            with _failures(), self._begun() as connection:
+                mark.leave(connection, lock)
                 yield connection
                 ready = True
         except StoreFailed:
             # the server was lost between COMMIT and its answer: only it knows
-            if not (number and ready and self._is_done(number)):
-                raise
+            if not (ready and self._is_done(mark)):
+                raise  # and the mark is left alone, since whoever holds it may have yet to end
+        except BaseException:
+            self._marks.append(mark)
+            raise
+        self._marks.append(mark)
 
-    def _is_done(self, number: str) -> bool:
+    def _mark(self) -> Mark:
+        try:
+            return self._marks.pop()
+        except IndexError:
+            return Mark()
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        with (
+            self._waiting(),
+            self.engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def _is_done(self, mark: Mark) -> bool:
         """Whether a transaction of PostgreSQL was committed; waits for a server that starts again.
 
         Raises:
@@ -114,13 +172,10 @@ class Database:
         until = time.monotonic() + ASK_S
         while time.monotonic() < until:
             try:
-                with self.engine.connect() as connection:
-                    state = connection.exec_driver_sql("SELECT pg_xact_status(%s::xid8)", (number,)).scalar()
+                with self.engine.begin() as connection:
+                    return mark.is_there(connection)
             except (DBAPIError, NoConnection):
-                state = None
-            if state in ("committed", "aborted"):
-                return bool(state == "committed")
-            time.sleep(0.2)
+                time.sleep(0.2)
         raise StoreFailed(
             "The hub's database did not answer at the very end: the request may have been done or not. "
             "Look before you send it again."

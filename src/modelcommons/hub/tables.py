@@ -310,6 +310,13 @@ leases = Table(  # what one process at a time does: sending webhooks, collecting
     Column("expires", Float, nullable=False),
 )  # fmt: skip
 
+marks = Table(  # PostgreSQL: what the transactions of one writer after the other left, see database.Mark
+    "marks", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("written", Float, nullable=False),
+)  # fmt: skip
+
 condemned = Table(  # what nobody names, and since when that is known; removed once the grace has passed
     "condemned", metadata,
     Column("kind", String, primary_key=True),  # git | claim | file | xorb | attachment | blob

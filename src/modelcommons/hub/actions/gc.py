@@ -164,12 +164,13 @@ def _needed(graph: reach.Graph, oids: Collection[str]) -> set[str]:
 
 
 def _forget_gone(run: Run) -> None:
-    """A repository that was deleted took its objects along; its number may be used again."""
+    """A repository that was deleted took its objects along, and its number may be used again; old answers and marks."""
     here = exists().where(tables.repos.c.id == condemned.c.repo_id)
     with run.changing() as connection:
         run.change(connection, delete(condemned).where(condemned.c.repo_id != 0, ~here))
-        old = tables.answered.c.created <= run.now - run.grace_s
-        run.change(connection, delete(tables.answered).where(old))
+        old = run.now - run.grace_s
+        run.change(connection, delete(tables.answered).where(tables.answered.c.created <= old))
+        run.change(connection, delete(tables.marks).where(tables.marks.c.written <= old))
 
 
 # --- rows that belong to no repository ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def upgrade(database: Database, secret: bytes) -> None:
     with database.reading() as connection:
         if _current(connection) == script.get_current_head():
             return
-    with database.writing() as connection:
+    with database.making_tables() as connection:
         if not database.is_sqlite:  # SQLite's writer is alone already
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         current = _current(connection)
