@@ -78,11 +78,12 @@ class Operated:
         return open_stores(self.settings)
 
     def all(self) -> tuple[list[str], list[Any]]:
-        """The paths here, and every row."""
+        """The paths here, and every row but the marks, which any transaction leaves, such as one for a lease."""
         database = connect(self.settings.database, self.settings.folder)
+        kept = [one for one in tables.metadata.sorted_tables if one is not tables.marks]
         try:
             with database.reading() as connection:
-                rows = [tuple(row) for one in tables.metadata.sorted_tables for row in connection.execute(select(one))]
+                rows = [tuple(row) for one in kept for row in connection.execute(select(one))]
         finally:
             database.close()
         return sorted(str(path) for path in Path().rglob("*") if "sqlite3-" not in path.name), rows

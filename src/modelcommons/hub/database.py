@@ -80,7 +80,8 @@ class Mark:
     def is_there(self, connection: Connection) -> bool:
         """Whether the last transaction has left it; waits a second for one that has not ended."""
         connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
-        return connection.exec_driver_sql(self.FIND, (self.id, time.time())).scalar_one() == self.number
+        found: int = connection.exec_driver_sql(self.FIND, (self.id, time.time())).scalar_one()
+        return found == self.number
 
 
 class Database:
