@@ -134,7 +134,7 @@ class Database:
             with _failures(), self._begun() as connection:
                 yield connection
             return
-        mark, ready = self._mark(), False
+        mark, ready = self._free_mark(), False
         try:
             with _failures(), self._begun() as connection:
                 mark.leave(connection, lock)
@@ -149,7 +149,7 @@ class Database:
             raise
         self._marks.append(mark)
 
-    def _mark(self) -> Mark:
+    def _free_mark(self) -> Mark:
         try:
             return self._marks.pop()
         except IndexError:
