@@ -78,7 +78,11 @@ class Mark:
         connection.exec_driver_sql(told, (self.id, self.number, time.time())).one()
 
     def is_there(self, connection: Connection) -> bool:
-        """Whether the last transaction has left it; waits a second for one that has not ended."""
+        """Whether the last transaction has left it; it writes, as a SELECT would not wait for one that has not ended.
+
+        Raises:
+            OperationalError: it has not ended within a second.
+        """
         connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
         found: int = connection.exec_driver_sql(self.FIND, (self.id, time.time())).scalar_one()
         return found == self.number
