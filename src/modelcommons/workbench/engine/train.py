@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from modelcommons.errors import DataError, Stopped, UsageError
-from modelcommons.workbench.engine import checkpoint, curve, ranks
+from modelcommons.workbench.engine import checkpoint, curve, depthwise, ranks
 from modelcommons.workbench.engine.device import device, kept_memory, reseed, to_device
 from modelcommons.workbench.engine.optimizers import Optimizers
 from modelcommons.workbench.engine.pace import Pace, State
@@ -93,6 +93,8 @@ def train(
     network.to(memory_format=layout)  # type: ignore[call-overload]
     if not divided:
         network.to(device())
+    if device().type == "cpu":
+        depthwise.quicken(network)
     found = checkpoint.newest(checkpoints)
     plan = planned(network, num_rows, batch, loss, training, defaults, seed, layout, found)
     plan = Plan(**ranks.shared(asdict(plan)))  # memory and processors of the first decide for all

@@ -88,4 +88,10 @@ def open_defaults(method: str, num_rows: int) -> Defaults:
     """For an open model."""
     batch_size = max(8, min(32, num_rows // 16))
     epochs = max(3, min(20, 500 * batch_size // num_rows))
-    return Defaults(epochs=epochs, batch_size=batch_size, learning_rate=OPEN_PEAK_RATES[method], weight_decay=0.01)
+    return Defaults(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=OPEN_PEAK_RATES[method],
+        weight_decay=0.01,
+        channels_last=True,
+    )
