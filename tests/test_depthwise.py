@@ -56,6 +56,7 @@ class Blocks(nn.Module):
             nn.Conv2d(8, 8, 3, padding=1, groups=8),  # quick as it is
             nn.Conv2d(8, 8, 4, padding="same", groups=8),  # uneven
             nn.Conv2d(8, 8, 5, padding=4, dilation=2, groups=8),
+            nn.Conv2d(8, 8, 1, stride=2, padding=1, groups=8),  # sees more than there is
             nn.Conv2d(8, 16, 5, padding=2, groups=8),
             nn.Conv2d(16, 16, 5, padding=2, groups=16, padding_mode="reflect"),
         )

@@ -20,8 +20,9 @@ RANK = 8  # of low-rank adapters
 def limited(network: nn.Module, method: Literal["full", "head", "lora"], head: Sequence[str] = ()) -> nn.Module:
     """The open model with only those weights free that the method trains.
 
-    lora: low-rank adapters beside every linear layer (in a model that has none but its head: every convolution), and
-    the head. Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), through peft.
+    lora: low-rank adapters beside every linear layer (in a model that has none but its head: every convolution that is
+    not one of groups, which peft cannot merge), and the head.
+    Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), through peft.
 
     Args:
         head: names of the modules that it is; where none are named, the last linear layer.
@@ -41,7 +42,7 @@ def limited(network: nn.Module, method: Literal["full", "head", "lora"], head: S
 
     body = {name: layer for name, layer in layers.items() if not f"{name}.".startswith(tuple(f"{h}." for h in heads))}
     linear = [name for name, layer in body.items() if isinstance(layer, nn.Linear)]
-    targets = linear or [name for name, layer in body.items() if isinstance(layer, nn.Conv2d)]
+    targets = linear or [name for name, layer in body.items() if isinstance(layer, nn.Conv2d) and layer.groups == 1]
     config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, modules_to_save=heads)
     with quiet():
         return get_peft_model(network, config)

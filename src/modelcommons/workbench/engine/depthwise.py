@@ -2,7 +2,7 @@
 
 oneDNN has quick kernels for the gradient by the input where the stride is one, and for that by filters of up to 3 by
 3 pixels; for others it falls back to its reference. Here these are put together from the quick ones
-(benchmarks/open_images.py measures it).
+(benchmarks/depthwise.py measures it).
 """
 
 # B batch, C channels, H height, W width of what comes in; h, w of what goes out; M, N of the filter
@@ -29,18 +29,9 @@ class QuickDepthwise(nn.Conv2d):
         if not (in_bf16 and input.ndim == 4 and input.device.type == "cpu" and torch.is_grad_enabled()):
             return super().forward(input)
         made: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call]
-            input, self.weight, self.bias, self.stride, self._around()
+            input, self.weight, self.bias, self.stride, _padding(self)
         )
         return made
-
-    def _around(self) -> Pair:
-        match self.padding:
-            case "valid":
-                return (0, 0)
-            case "same":
-                return (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
-            case _:
-                return (int(self.padding[0]), int(self.padding[1]))
 
 
 def quicken(network: nn.Module) -> None:
@@ -53,8 +44,22 @@ def quicken(network: nn.Module) -> None:
 def _is_slow(layer: nn.Conv2d) -> bool:
     one_each = layer.groups == layer.in_channels == layer.out_channels > 1
     even = layer.padding == "same" and any(side % 2 == 0 for side in layer.kernel_size)  # more on one side
-    plain = layer.padding_mode == "zeros" and max(layer.dilation) == 1 and not even
+    inside = all(before < side for before, side in zip(_padding(layer), layer.kernel_size, strict=True))
+    plain = layer.padding_mode == "zeros" and max(layer.dilation) == 1 and inside and not even
     return one_each and plain and (max(layer.stride) > 1 or max(layer.kernel_size) > QUICK)
+
+
+def _padding(layer: nn.Conv2d) -> Pair:
+    """Rows and columns of zeros on each side."""
+    match layer.padding:
+        case "valid":
+            return (0, 0)
+        case "same":
+            return (layer.kernel_size[0] // 2, layer.kernel_size[1] // 2)
+        case (int(rows), int(columns)):
+            return (rows, columns)
+        case other:
+            raise AssertionError(other)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -94,7 +99,8 @@ def gradient_by_input(slope_BChw: Tensor, x_BCHW: Tensor, filters_C1MN: Tensor, 
     height, width = (
         size + 2 * around - side + 1 for size, around, side in zip(x_BCHW.shape[2:], padding, sides, strict=True)
     )
-    spread = slope_BChw.new_empty((*slope_BChw.shape[:2], height, width)).to(memory_format=_layout(x_BCHW)).zero_()
+    shape = (*slope_BChw.shape[:2], height, width)
+    spread = torch.empty(shape, dtype=slope_BChw.dtype, memory_format=_layout(x_BCHW)).zero_()
     spread[:, :, :: stride[0], :: stride[1]] = slope_BChw
     around = [side - 1 - before for side, before in zip(sides, padding, strict=True)]
     return torch.conv2d(spread, filters_C1MN.flip((2, 3)), None, 1, around, 1, len(filters_C1MN))

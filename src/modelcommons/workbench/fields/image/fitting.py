@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modelcommons.errors import DataError
 from modelcommons.formats.preprocess import Preprocess, measured, spaced
-from modelcommons.workbench.engine.adapters import quiet
+from modelcommons.workbench.engine.adapters import limited, merged, quiet
 from modelcommons.workbench.engine.augment import Change, augment, windows
 from modelcommons.workbench.engine.processors import processor_inputs, read_processor
 from modelcommons.workbench.engine.training import Defaults, Fit
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SCORED_AT_ONCE = 500  # pictures
 SCORED_VALUES = 2**24  # of large pictures fewer
 WHITENED = 2_000  # pictures that the first layer of airbench is computed from
-LORA_RANK = 8
 AVERAGE = 0.998  # of the weights over steps; what is kept is the average; in few passes it would lag behind
 
 Inputs = Callable[[np.ndarray], np.ndarray]  # uint8 (B, H, W, C) -> float32 (B, C, H, W)
@@ -75,36 +74,12 @@ def _fit_open(train: Pictures, validation: Pictures, job: Job) -> Fit:
     trained = limited(network, job.training.method)
     values = open_defaults(job.training.method, len(train))
     fitted = _train(trained, train, validation, job, preprocess, inputs, values)
-    merged: Any = trained.merge_and_unload() if job.training.method == "lora" else trained  # type: ignore[operator]
-    merged.config.preprocess = asdict(preprocess)
+    whole = merged(trained, job.training.method)
+    whole.config.preprocess = asdict(preprocess)
     with quiet():
-        merged.save_pretrained(job.folder)
+        whole.save_pretrained(job.folder)
         processor.save_pretrained(job.folder)
     return fitted
-
-
-def limited(network: nn.Module, method: str) -> nn.Module:
-    """The open model with only those weights free that the method trains.
-
-    lora: low-rank adapters beside every linear layer (in a model that has none but its head: every convolution), and
-    the head.
-    """
-    from torch import nn
-
-    if method == "full":
-        return network
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))}
-    head = [name for name, module in layers.items() if isinstance(module, nn.Linear)][-1]
-    if method == "head":
-        network.requires_grad_(False)
-        layers[head].requires_grad_(True)
-        return network
-    from peft import LoraConfig, get_peft_model
-
-    linear = [name for name, module in layers.items() if isinstance(module, nn.Linear) and name != head]
-    targets = linear or [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
-    config = LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, target_modules=targets, modules_to_save=[head])
-    return get_peft_model(network, config)
 
 
 def changes(options: Options) -> tuple[Change, ...]:

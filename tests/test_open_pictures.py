@@ -1,0 +1,78 @@
+"""an open model of pictures, EfficientNet-Lite0 with its weights: it knows a daisy, is tuned, exported and answers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_sample_image
+
+from modelcommons.workbench import fields
+from modelcommons.workbench.engine.processors import processor_inputs, read_processor
+from modelcommons.workbench.engine.progress import Silent
+from modelcommons.workbench.engine.training import Training
+from modelcommons.workbench.fields.image.classifier import open_network
+from modelcommons.workbench.sources import find as find_source
+from modelcommons.workbench.task import Choice, Job, Parts, Split
+
+ROOT = Path(__file__).parents[1]
+TASK = fields.find("image-classification")
+DAISY = 985  # of ImageNet's classes
+
+
+@pytest.fixture(scope="module")
+def efficientnet() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("efficientnet", ROOT / "benchmarks" / "measure" / "efficientnet.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(efficientnet: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("open") / "efficientnet-lite0"
+    efficientnet.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """The tiny world of pictures."""
+    tiny, options = TASK.tiny(tmp_path_factory.mktemp("data")), TASK.options()
+    return TASK.split(TASK.rows(find_source(str(tiny.source)), {}, options), Split(), options)
+
+
+def test_as_it_was_trained_it_knows_a_daisy(efficientnet: ModuleType, tmp_path: Path) -> None:
+    efficientnet.write(tmp_path / "whole", 224, (1, 2, 2, 2, 1, 2, 1))
+    network = open_network(tmp_path / "whole").eval()
+    picture = load_sample_image("flower.jpg")
+    middle = (picture.shape[1] - picture.shape[0]) // 2
+    square = np.asarray(picture)[:, middle : middle + picture.shape[0]]
+    inputs = processor_inputs(read_processor(tmp_path / "whole"))(square[None])
+    with torch.inference_mode():
+        assert int(network(torch.from_numpy(inputs)).logits.argmax()) == DAISY
+
+
+@pytest.mark.parametrize("method", ["full", "head", "lora"])
+def test_it_is_tuned_and_its_export_answers_the_same(folder: Path, parts: Parts, tmp_path: Path, method: Any) -> None:
+    made = tmp_path / "model"
+    made.mkdir()
+    training = Training(method=method, epochs=1, batch_size=16, learning_rate=1e-3)
+    job = Job(Choice(folder, "efficientnet"), training, TASK.options(), 0, made, tmp_path / "checkpoints", Silent())
+    fit = TASK.fit(parts.train, parts.validation, job)
+    assert (fit.parameters == fit.trained_parameters) == (method == "full")
+    model, rows = TASK.load(made), [parts.test[at] for at in range(4)]
+    answers = model.predict(rows)
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} == set(TASK.files(made))
+    TASK.export(made, made / "model.onnx")  # type: ignore[attr-defined]
+    exported = TASK.load(made, "model.onnx").predict(rows)
+    for mine, theirs in zip(answers, exported, strict=True):
+        assert mine["prediction"]["label"] == theirs["prediction"]["label"]
+        found, expected = theirs["prediction"]["probabilities"], mine["prediction"]["probabilities"]
+        assert found == pytest.approx(expected, abs=1e-4)
