@@ -13,6 +13,7 @@ import torch
 from sklearn.datasets import load_sample_image
 
 from modelcommons.workbench import fields
+from modelcommons.workbench.engine import depthwise
 from modelcommons.workbench.engine.processors import processor_inputs, read_processor
 from modelcommons.workbench.engine.progress import Silent
 from modelcommons.workbench.engine.training import Training
@@ -60,13 +61,22 @@ def test_as_it_was_trained_it_knows_a_daisy(efficientnet: ModuleType, tmp_path: 
 
 
 @pytest.mark.parametrize("method", ["full", "head", "lora"])
-def test_it_is_tuned_and_its_export_answers_the_same(folder: Path, parts: Parts, tmp_path: Path, method: Any) -> None:
+def test_it_is_tuned_and_its_export_answers_the_same(
+    folder: Path, parts: Parts, tmp_path: Path, method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, gradient = [], depthwise.gradient_by_filters
+
+    def counted(*how: Any) -> torch.Tensor:
+        taken.append(how)
+        return gradient(*how)
+
+    monkeypatch.setattr(depthwise, "gradient_by_filters", counted)
     made = tmp_path / "model"
     made.mkdir()
-    training = Training(method=method, epochs=1, batch_size=16, learning_rate=1e-3)
+    training = Training(method=method, epochs=1, batch_size=16, learning_rate=1e-3, precision="bf16")
     job = Job(Choice(folder, "efficientnet"), training, TASK.options(), 0, made, tmp_path / "checkpoints", Silent())
     fit = TASK.fit(parts.train, parts.validation, job)
-    assert (fit.parameters == fit.trained_parameters) == (method == "full")
+    assert (fit.parameters == fit.trained_parameters) == (method == "full") == bool(taken)
     model, rows = TASK.load(made), [parts.test[at] for at in range(4)]
     answers = model.predict(rows)
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} == set(TASK.files(made))
