@@ -46,7 +46,7 @@ bench: $(READY)  ## every program in benchmarks/, one after the other (hours; ne
 
 # what is about the machine, the hub or the workbench as a whole is left out
 NO_FIELD := depthwise fine_tuning forecasting_peers growth help hub_download hub_memory hub_metadata hub_upload inference \
-  large_csv larger_than_memory overheads personal_data plan pretraining recommendation_peers verify_score
+  large_csv larger_than_memory overheads personal_data plan pretraining recommendation_peers verify_score waiting
 bench-fields: $(READY)  ## those programs of them that train a model on real data, by task (hours; needs ../shared/data)
 	@set -e; for program in $(filter-out $(NO_FIELD:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do \
 	  echo "$$ python $$program"; $(BIN)/python $$program; done

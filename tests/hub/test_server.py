@@ -332,7 +332,8 @@ def test_who_has_only_just_connected_is_answered_by_a_process_that_ends(start: S
     with socket.create_connection(("127.0.0.1", hub.port), 30) as line, hub.client() as client:
         assert client.get("/health").status_code == 200  # so the line that came before it was accepted too
         hub.process.send_signal(signal.SIGTERM)
-        with pytest.raises(ConnectionRefusedError):  # it takes nobody new from now on
+        # it takes nobody new from now on: refused, or reset where the port closes in the middle of the greeting
+        with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
             while True:
                 socket.create_connection(("127.0.0.1", hub.port), 30).close()
         line.sendall(OK)
