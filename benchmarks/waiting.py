@@ -46,6 +46,7 @@ def main() -> None:
 
 
 def spread(values: list[float]) -> str:
+    """`154 (150 to 157)`: median, least and most."""
     return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 
 
@@ -62,7 +63,7 @@ def beside(many: int) -> Iterator[None]:
 
 
 def asked(spin: int) -> dict[str, float]:
-    """Milliseconds of a step of each network, in a process of its own."""
+    """What `steps` comes to in a process of its own."""
     told = subprocess.run(
         [sys.executable, __file__, "--steps"],
         env=os.environ | {"GOMP_SPINCOUNT": str(spin)}, capture_output=True, text=True, check=True,
@@ -72,6 +73,7 @@ def asked(spin: int) -> dict[str, float]:
 
 
 def steps() -> dict[str, float]:
+    """Milliseconds of a step, forward and backward, of each network, here."""
     import torch
     from torch import Tensor, nn
     from transformers import (
