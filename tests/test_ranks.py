@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from modelcommons import cli
+from modelcommons.workbench import fields
 from modelcommons.workbench.engine import ranks
 from modelcommons.workbench.engine.progress import Silent
 from modelcommons.workbench.engine.train import Mean, train
@@ -242,6 +243,15 @@ def test_a_run_in_two_processes_is_one_run(place: Path, capfd: pytest.CaptureFix
     assert sorted(path.name for path in place.iterdir()) == ["alone", "both", "recipe.yaml", "texts.csv"]
     # what is finished is not trained again, and nobody waits
     assert together(2, lambda: cli.main(["run", "recipe.yaml", "--folder", "both"])) == [0, 0]
+
+
+def test_a_network_whose_channels_lie_last_is_divided_too(place: Path) -> None:
+    fields.find("image-classification").tiny(place / "pictures")
+    (place / "pictures.yaml").write_text(
+        "task: image-classification\nmodel: {new: cnn, options: {widths: [8, 16]}}\nexplain: {examples: 0}\n"
+        "data: {source: ./pictures, license: cc0-1.0}\ntune: {epochs: 1, batch_size: 32, shard: true}\n"
+    )
+    assert together(2, lambda: cli.main(["run", "pictures.yaml", "--folder", "both"])) == [0, 0]
 
 
 def test_what_is_refused_is_refused_once(place: Path, capfd: pytest.CaptureFixture[str]) -> None:

