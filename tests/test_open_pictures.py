@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_sample_image
+from transformers import AutoModelForImageClassification, EfficientNetConfig, EfficientNetForImageClassification
+from transformers.models.efficientnet.modeling_efficientnet import EfficientNetSqueezeExciteLayer
 
 from modelcommons.workbench import fields
 from modelcommons.workbench.engine import depthwise
@@ -18,6 +20,7 @@ from modelcommons.workbench.engine.processors import processor_inputs, read_proc
 from modelcommons.workbench.engine.progress import Silent
 from modelcommons.workbench.engine.training import Training
 from modelcommons.workbench.fields.image.classifier import open_network
+from modelcommons.workbench.fields.image.gates import skip_open_gates
 from modelcommons.workbench.sources import find as find_source
 from modelcommons.workbench.task import Choice, Job, Parts, Split
 
@@ -58,6 +61,40 @@ def test_as_it_was_trained_it_knows_a_daisy(efficientnet: ModuleType, tmp_path: 
     inputs = processor_inputs(read_processor(tmp_path / "whole"))(square[None])
     with torch.inference_mode():
         assert int(network(torch.from_numpy(inputs)).logits.argmax()) == DAISY
+
+
+def test_gates_that_are_open_for_good_are_not_asked_and_nothing_else_changes(folder: Path) -> None:
+    def stepped(network: torch.nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Logits, and gradients by name."""
+        torch.manual_seed(0)
+        logits = network.train()(torch.randn(4, 3, 64, 64)).logits
+        logits.square().sum().backward()
+        return logits, {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
+
+    plain = AutoModelForImageClassification.from_pretrained(folder, dtype="float32")
+    quick = open_network(folder)
+    assert not any(isinstance(layer, EfficientNetSqueezeExciteLayer) for layer in quick.modules())
+    assert plain.state_dict().keys() == quick.state_dict().keys()
+    (theirs, their_slopes), (ours, our_slopes) = stepped(plain), stepped(quick)
+    assert torch.equal(theirs, ours)
+    gates = their_slopes.keys() - our_slopes.keys()
+    assert gates and not any(their_slopes[name].any() for name in gates)
+    assert all(torch.equal(slope, their_slopes[name]) for name, slope in our_slopes.items())
+
+
+@pytest.mark.parametrize("bias", [16.0, 100.0])
+def test_a_gate_that_may_close_is_asked(bias: float) -> None:
+    config = EfficientNetConfig(width_coefficient=1.0, depth_coefficient=0.1, hidden_dim=8, image_size=32)
+    network = EfficientNetForImageClassification(config)
+    gates = {name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)}
+    one = network.get_submodule(min(gates))
+    torch.nn.init.constant_(one.expand.bias, bias)
+    skip_open_gates(network)
+    assert {name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)} == gates
+    torch.nn.init.zeros_(one.expand.weight)
+    skip_open_gates(network)
+    left = {name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)}
+    assert left == (gates - {min(gates)} if bias > 17 else gates)
 
 
 @pytest.mark.parametrize("method", ["full", "head", "lora"])
