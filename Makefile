@@ -45,8 +45,9 @@ bench: $(READY)  ## every program in benchmarks/, one after the other (hours; ne
 	@set -e; for program in benchmarks/*.py; do echo "$$ python $$program"; $(BIN)/python $$program; done
 
 # what is about the machine, the hub or the workbench as a whole is left out
-NO_FIELD := depthwise fine_tuning forecasting_peers growth help hub_download hub_memory hub_metadata hub_upload inference \
-  large_csv larger_than_memory overheads personal_data plan pretraining recommendation_peers verify_score waiting
+NO_FIELD := fine_tuning forecasting_peers growth help hub_download hub_memory hub_metadata hub_upload inference \
+  large_csv larger_than_memory open_pictures overheads personal_data plan pretraining recommendation_peers verify_score \
+  waiting
 bench-fields: $(READY)  ## those programs of them that train a model on real data, by task (hours; needs ../shared/data)
 	@set -e; for program in $(filter-out $(NO_FIELD:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do \
 	  echo "$$ python $$program"; $(BIN)/python $$program; done

@@ -90,7 +90,9 @@ def test_a_gate_that_may_close_is_asked(bias: float) -> None:
     one = network.get_submodule(min(gates))
     torch.nn.init.constant_(one.expand.bias, bias)
     skip_open_gates(network)
-    assert {name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)} == gates
+    assert {
+        name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)
+    } == gates
     torch.nn.init.zeros_(one.expand.weight)
     skip_open_gates(network)
     left = {name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)}
