@@ -63,7 +63,12 @@ def test_as_it_was_trained_it_knows_a_daisy(efficientnet: ModuleType, tmp_path: 
         assert int(network(torch.from_numpy(inputs)).logits.argmax()) == DAISY
 
 
-def test_gates_that_are_open_for_good_are_not_asked_and_nothing_else_changes(folder: Path) -> None:
+def gates(network: torch.nn.Module) -> set[str]:
+    """Names of those that are asked."""
+    return {name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)}
+
+
+def test_gates_that_are_open_for_good_are_not_asked_and_nothing_else_changes(folder: Path, tmp_path: Path) -> None:
     def stepped(network: torch.nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Logits, and gradients by name."""
         torch.manual_seed(0)
@@ -73,30 +78,30 @@ def test_gates_that_are_open_for_good_are_not_asked_and_nothing_else_changes(fol
 
     plain = AutoModelForImageClassification.from_pretrained(folder, dtype="float32")
     quick = open_network(folder)
-    assert not any(isinstance(layer, EfficientNetSqueezeExciteLayer) for layer in quick.modules())
+    assert gates(plain) and not gates(quick)
     assert plain.state_dict().keys() == quick.state_dict().keys()
     (theirs, their_slopes), (ours, our_slopes) = stepped(plain), stepped(quick)
     assert torch.equal(theirs, ours)
-    gates = their_slopes.keys() - our_slopes.keys()
-    assert gates and not any(their_slopes[name].any() for name in gates)
+    left_out = their_slopes.keys() - our_slopes.keys()
+    assert left_out and not any(their_slopes[name].any() for name in left_out)
     assert all(torch.equal(slope, their_slopes[name]) for name, slope in our_slopes.items())
+    quick.save_pretrained(tmp_path)  # type: ignore[operator]
+    saved = AutoModelForImageClassification.from_pretrained(tmp_path, dtype="float32").state_dict()
+    assert all(torch.equal(weight, saved[name]) for name, weight in plain.state_dict().items())
 
 
 @pytest.mark.parametrize("bias", [16.0, 100.0])
 def test_a_gate_that_may_close_is_asked(bias: float) -> None:
     config = EfficientNetConfig(width_coefficient=1.0, depth_coefficient=0.1, hidden_dim=8, image_size=32)
     network = EfficientNetForImageClassification(config)
-    gates = {name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)}
-    one = network.get_submodule(min(gates))
+    asked = gates(network)
+    one = network.get_submodule(min(asked))
     torch.nn.init.constant_(one.expand.bias, bias)
     skip_open_gates(network)
-    assert {
-        name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)
-    } == gates
+    assert gates(network) == asked
     torch.nn.init.zeros_(one.expand.weight)
     skip_open_gates(network)
-    left = {name for name, layer in network.named_modules() if isinstance(layer, EfficientNetSqueezeExciteLayer)}
-    assert left == (gates - {min(gates)} if bias > 17 else gates)
+    assert gates(network) == (asked - {min(asked)} if bias > 17 else asked)
 
 
 @pytest.mark.parametrize("method", ["full", "head", "lora"])

@@ -2,7 +2,7 @@
 
 oneDNN has quick kernels for the gradient by the input where the stride is one, and for that by filters of up to 3 by
 3 pixels; for others it falls back to its reference. Here these are put together from the quick ones
-(benchmarks/depthwise.py measures it).
+(benchmarks/open_pictures.py measures it).
 """
 
 # B batch, C channels, H height, W width of what comes in; h, w of what goes out; M, N of the filter

@@ -181,12 +181,13 @@ def open_network(folder: Path, labels: Sequence[str] | None = None) -> nn.Module
     """
     from transformers import AutoModelForImageClassification
 
-    network: Any = open_model(AutoModelForImageClassification, folder, "image classifier", labels)
-    if network.config.model_type == "efficientnet":
+    network = open_model(AutoModelForImageClassification, folder, "image classifier", labels)
+    config: Any = network.config
+    if config.model_type == "efficientnet":
         from modelcommons.workbench.fields.image.gates import skip_open_gates
 
         skip_open_gates(network)
-    return network  # type: ignore[no-any-return]
+    return network
 
 
 # --- exports --------------------------------------------------------------------------------------------------------
