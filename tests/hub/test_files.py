@@ -339,6 +339,14 @@ def test_parameters_are_counted_from_the_headers(hub: World) -> None:
     assert hub.get("", repo)["safetensors"]["total"] == 16
 
 
+def test_parameters_of_models_that_answer_together_are_added_up(hub: World) -> None:
+    repo = hub.repo("ada/together")
+    hub.large("ada", repo, "seed-0/model.safetensors", weights(a=[2, 3]))
+    hub.large("ada", repo, "seed-1/model.safetensors", weights(a=[2, 3]))
+    hub.large("ada", repo, "other/model.safetensors", weights(a=[100]))
+    assert hub.get("", repo)["safetensors"]["total"] == 12
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -310,6 +310,7 @@ def _planned(read: float, tried: _Tried, stages: _Stages, got: Got, data: Prepar
     candidates = len(got.choices) if len(got.choices) > 1 else 0
     trying = candidates * min(whole, recipe.model.try_minutes * 60)
     tune = tried.once + (candidates + seeds) * tried.training + trying + min(seeds * whole, budget or math.inf)
+    answering, others = (seeds, seeds) if recipe.tune.together else (1, seeds - 1)  # networks
     process = psutil.Process()
     return Plan(
         model=got.choices[0].name,
@@ -320,15 +321,15 @@ def _planned(read: float, tried: _Tried, stages: _Stages, got: Got, data: Prepar
         seconds_per_step=tried.step,
         prepare_seconds=read,
         tune_seconds=tune,
-        evaluate_seconds=stages.evaluate + (seeds - 1) * stages.seed,
-        explain_seconds=stages.explain,
-        shrink_seconds=stages.shrink,
+        evaluate_seconds=stages.evaluate + (answering - 1 + others) * stages.seed,
+        explain_seconds=answering * stages.explain,
+        shrink_seconds=answering * stages.shrink,
         publish_seconds=stages.publish,
         budget_seconds=budget,
         affordable_epochs=affordable,
         memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         memory_available=psutil.virtual_memory().available + process.memory_info().rss,
-        disk=(seeds + COPIES) * tried.model_size + 2 * tried.checkpoints,
+        disk=(seeds + answering * COPIES) * tried.model_size + 2 * tried.checkpoints,
         disk_free=shutil.disk_usage(Path.cwd()).free,
     )
 

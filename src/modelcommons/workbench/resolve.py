@@ -9,7 +9,7 @@ from modelcommons.formats.checked import check, dotted, near, place
 from modelcommons.formats.yaml import At
 from modelcommons.workbench import fields, protocols
 from modelcommons.workbench.recipe import AUTO, ModelChoice, Recipe
-from modelcommons.workbench.task import Disturbs, Exports, Slices, Task
+from modelcommons.workbench.task import Disturbs, Exports, Joins, Slices, Task
 
 
 def resolve(recipe: Recipe) -> Task:
@@ -44,6 +44,12 @@ def resolve(recipe: Recipe) -> Task:
         _model(recipe, choice, ("model", "auto", number), task)
     if not recipe.model.auto:
         _model(recipe, recipe.model, ("model",), task)
+    if recipe.tune.together:
+        if not isinstance(task, Joins):
+            raise _wrong(recipe, ("tune", "together"), f"{task.name} has no models that answer together. Remove it.")
+        if len(set(recipe.tune.seeds)) < 2:
+            why = "expected several seeds, whose models answer together, got one. Write `seeds: [0, 1]`."
+            raise _wrong(recipe, ("tune", "together"), why)
     if recipe.shrink.formats and not isinstance(task, Exports):
         raise _wrong(recipe, ("shrink",), f"{task.name} has no export yet. Remove `shrink`.")
     return task

@@ -1,8 +1,9 @@
 """the contract that a task fulfils. A stage calls these members and knows nothing of the field behind them.
 
-A task is one object with these members; whatever is *optional* is an extra method (`Explains`, `Exports`, `Slices`,
-`AlwaysSlices`, `Disturbs`): a stage that finds none says so on the card. Importing a task loads no torch: what needs
-torch is imported inside the method that needs it, so that `commons verify --level score` runs where no torch is there.
+A task is one object with these members; whatever is *optional* is an extra method (`Explains`, `Exports`, `Joins`,
+`Slices`, `AlwaysSlices`, `Disturbs`): a stage that finds none says so on the card. Importing a task loads no torch:
+what needs torch is imported inside the method that needs it, so that `commons verify --level score` runs where no torch
+is there.
 """
 
 from __future__ import annotations
@@ -315,6 +316,15 @@ class Explainer(Protocol):
 @runtime_checkable
 class Explains(Protocol):
     def explainer(self, folder: Path) -> Explainer: ...
+
+
+@runtime_checkable
+class Joins(Protocol):
+    def join(self, folders: Mapping[str, Path], out: Path) -> None:
+        """One model folder, `out`, out of several: each in a folder of its own below it, named by its key.
+
+        What it loads as answers by the mean of their probabilities.
+        """
 
 
 @runtime_checkable

@@ -394,24 +394,31 @@ class _Climb:
         if self.model.recipe.digest(JUDGED) != told.inputs.data.get("recipeSha256"):
             raise Contradicted("recipe.yaml is not the recipe that was signed.")
         self._pages()
-        if not self._has_weights:
+        if self._place is None:
             return "predictions and recipe as signed; the weights of this seed are not shipped"
-        names = self._files()
-        if folder_sha256(self.model.folder, names) != self.receipt.model_sha256:
+        names = self._files(self._place)
+        if folder_sha256(self._place, names) != self.receipt.model_sha256:
             raise Contradicted(f"The model is not the one that was signed; one of these differs: {', '.join(names)}.")
         return f"{len(names)} model files, predictions, recipe and card as signed"
 
     @property
-    def _has_weights(self) -> bool:
-        """Other seeds leave their predictions in the folder, not their weights."""
-        return not re.fullmatch(r"seed-\d+", self.answers)
+    def _is_seed(self) -> bool:
+        return re.fullmatch(r"seed-\d+", self.answers) is not None
 
-    def _files(self) -> list[str]:
+    @property
+    def _place(self) -> Path | None:
+        """Where the weights are: other seeds leave them in the folder where all answer together, else predictions."""
+        if not self._is_seed:
+            return self.model.folder
+        place = self.model.folder / self.answers
+        return place if place.is_dir() else None
+
+    def _files(self, place: Path) -> list[str]:
         try:
-            names = self.model.task.files(self.model.folder, self.variant)
+            names = self.model.task.files(place, self.variant)
         except FileNotFoundError as error:
             raise Undecided(f"{error.filename} is not here, so the model cannot be digested.") from None
-        missing = [name for name in names if not (self.model.folder / name).is_file()]
+        missing = [name for name in names if not (place / name).is_file()]
         if missing:
             raise Undecided(f"{missing[0]} is not here, so the model cannot be digested.")
         return names
@@ -429,7 +436,7 @@ class _Climb:
             headline = HEADLINE.match(found.headline)
             if self.answers == "model" and headline and headline[1] in wanted:
                 _same(page, headline.groups(), wanted[headline[1]])
-        if self._has_weights:
+        if not self._is_seed:
             self._model_index()
             self._exported()
 
@@ -568,12 +575,12 @@ class _Climb:
 
     def infer(self) -> str:
         """The shipped files give the stored answers: the same bytes, or the same decisions within the noise."""
-        if not self._has_weights:
+        if self._place is None:
             raise _Skipped("the weights of this seed are not shipped; level train makes them again")
         self._need_data()
         self._same_training()
         self._floor()
-        model = self.model.task.load(self.model.folder, self.variant)
+        model = self.model.task.load(self._place, self.variant)
         rows, lines = self.model.parts.test, self.lines
         told = self.receipt.predicate.inputs
         noise = float(told.protocol.get("noise", "0"))

@@ -86,6 +86,7 @@ DATA_KEYS = (  # keys of a data set's card whose values become tags `key:value`
 TOKENS = ("bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token")
 STANDING = ("config.json", "adapter_config.json", "model_index.json")  # a download of it is a download of the model
 SHARD = re.compile(r"model-[0-9]{5}-of-[0-9]{5}\.safetensors")
+MEMBER = re.compile(r"seed-[0-9]+/model\.safetensors")  # of the workbench's `tune.together`
 ARXIV = re.compile(r"arxiv\.org/(?:abs|pdf)/([0-9]{4}\.[0-9]{4,5})")
 
 
@@ -349,11 +350,12 @@ def _counted(files: Mapping[str, history.Node]) -> str | None:
 
 
 def _weights(files: Mapping[str, history.Node]) -> list[str]:
-    """The files that together are the model: one, or all the shards of one."""
+    """The files that together are the model: one, all the shards of one, or one of each that answer together."""
     if "model.safetensors" in files:
         return ["model.safetensors"]
-    if shards := sorted(path for path in files if SHARD.fullmatch(path)):
-        return shards[:MAX_SHARDS]
+    for pattern in (SHARD, MEMBER):
+        if parts := sorted(path for path in files if pattern.fullmatch(path)):
+            return parts[:MAX_SHARDS]
     alone = [path for path in files if path.endswith(".safetensors") and "/" not in path]
     return alone if len(alone) == 1 else []
 

@@ -57,6 +57,11 @@ class Training(BaseModel):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="One training per seed; the best on validation is shipped, all are reported."
     )
+    together: bool = Field(
+        False,
+        description="With several seeds: all their models are shipped as one, which answers by the mean of their "
+        "probabilities, for as many times the work (a deep ensemble). For image-classification.",
+    )
     parallel: Annotated[int, Field(ge=1)] = Field(
         1, description="Seeds, and candidates of `model.auto`, trained at a time, each in a process of its own."
     )

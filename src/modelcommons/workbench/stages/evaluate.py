@@ -58,7 +58,7 @@ class Evaluation:
     """One model, scored."""
 
     name: str  # model, seed-1, onnx/model_int8
-    seed: int
+    seed: int  # of the best on validation rows where several answer together
     variant: str
     scores: tuple[Score, ...]
     baseline: tuple[Score, ...]
@@ -93,7 +93,7 @@ def evaluate(
     progress: Progress,
     key: keys.Key | None = None,
 ) -> Evaluated:
-    """Scores the chosen model, and each other seed's, on the test rows.
+    """Scores the model that is shipped, and each other seed's, on the test rows.
 
     Args:
         key: what receipts are signed with; the person's own when not given.
@@ -103,11 +103,11 @@ def evaluate(
     """
     ruler = Ruler(task, tuned, got, data, recipe, folder, progress, key)
     chosen = tuned.trained[tuned.chosen]
-    main = ruler.evaluate(folder.path / chosen.folder, "", "model", chosen.seed)
+    main = ruler.evaluate(folder.path / tuned.model, "", "model", chosen.seed)
     others = tuple(
         ruler.evaluate(folder.path / trained.folder, "", f"seed-{trained.seed}", trained.seed)
         for trained in tuned.trained
-        if trained is not chosen
+        if tuned.together or trained is not chosen
     )
     progress.line("evaluate", _words(main))
     return Evaluated(main, others, ruler.baseline_path)

@@ -57,7 +57,7 @@ def explain(
     lines = predictions.read(folder.path / scored.main.predictions)
     chosen = choose(lines, task.losses(lines), wanted, recipe.evaluate.seed)
     rows = [data.parts.test[index] for index in chosen]
-    explainer = task.explainer(folder.path / tuned.trained[tuned.chosen].folder)
+    explainer = task.explainer(folder.path / tuned.model)
     found = []
     for done, row in enumerate(rows):
         progress.step("explain", done, len(rows))

@@ -67,7 +67,7 @@ def publish(
             f"publish.repo: expected none for data without a licence, got {recipe.publish.repo}. Leave it out: what "
             "was measured stays here."
         )
-    trained = folder.path / tuned.trained[tuned.chosen].folder
+    trained = folder.path / tuned.model
     carried = tuple(task.carried(trained)) if isinstance(task, Carries) else ()
     if recipe.publish.repo and carried and not decision.quotes:
         raise LicenceError(
@@ -109,7 +109,7 @@ def decide(got: Got, recipe: Recipe, index: int = 0) -> Decision:
 
 def _collect(part: Path, folder: RunFolder, tuned: Tuned, scored: Evaluated, shrunk: Shrunk) -> None:
     """Copies what earlier stages made: the model, accepted exports, predictions and receipts of all that was scored."""
-    shutil.copytree(folder.path / tuned.trained[tuned.chosen].folder, part, dirs_exist_ok=True)
+    shutil.copytree(folder.path / tuned.model, part, dirs_exist_ok=True)
     accepted = [export for export in shrunk.exports if export.accepted]
     for export in accepted:
         for path in (folder.path / "shrink" / export.path).parent.glob(f"{Path(export.path).name}*"):  # weights apart
@@ -224,7 +224,7 @@ def front_matter(facts: Facts) -> dict[str, Any]:
     """The card's metadata, as the Hub understands it."""
     task, origin, source = facts.recipe.task, facts.origin, facts.got.source
     exported = any(export.accepted for export in facts.shrunk.exports)
-    seeds = {each.name for each in facts.scored.others}  # their weights are not shipped
+    seeds = {each.name for each in facts.scored.others}  # they are not what the card is of
     receipts = {receipt_path(name): found for name, found in facts.receipts.items() if name not in seeds}
     return {
         "license": facts.decision.license,

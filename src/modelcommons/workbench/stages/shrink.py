@@ -76,9 +76,8 @@ def shrink(
     if not isinstance(task, Exports):
         progress.line("shrink", f"left out: {task.name} has no export")
         return Shrunk((), f"{task.name} has no export")
-    trained = tuned.trained[tuned.chosen]
     place = folder.stage("shrink")
-    shutil.copytree(folder.path / trained.folder, place, dirs_exist_ok=True)
+    shutil.copytree(folder.path / tuned.model, place, dirs_exist_ok=True)
     progress.step("shrink", 0, len(formats) + 1, "exporting")
     try:
         write_exports(task, place, data.parts.train, formats)
@@ -90,7 +89,7 @@ def shrink(
     exports = []
     for done, name in enumerate(formats):
         progress.step("shrink", done + 1, len(formats) + 1, name)
-        exports.append(_judge(name, ruler, parent, trained.seed, scored.main, recipe))
+        exports.append(_judge(name, ruler, parent, scored.main.seed, scored.main, recipe))
         progress.line("shrink", words(exports[-1], scored.main))
     return Shrunk(tuple(exports), "")
 
@@ -122,7 +121,7 @@ class Parent:
         self.task, self.folder = task, folder
         self.lines = predictions.read(answered)
         self.losses = task.losses(self.lines)
-        self.size_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        self.size_bytes = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
         test = data.parts.test
         self.rows = [test[index % len(test)] for index in range(max(AT_ONCE))]
         self.model = task.load(folder)

@@ -1,4 +1,7 @@
-"""tune: one training per seed, the best on validation data kept; under `model.auto` candidates are tried first."""
+"""tune: one training per seed, the best on validation data kept, or all as one model.
+
+Under `model.auto` candidates are tried first.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ from modelcommons.workbench.engine import fan_out, ranks
 from modelcommons.workbench.engine.energy import Energy
 from modelcommons.workbench.engine.progress import Progress
 from modelcommons.workbench.engine.training import Fit
-from modelcommons.workbench.folder import RunFolder
+from modelcommons.workbench.folder import RunFolder, replacing
 from modelcommons.workbench.recipe import Recipe
 from modelcommons.workbench.stages.get import Got
-from modelcommons.workbench.task import Choice, Job, Parts, Task
+from modelcommons.workbench.task import Choice, Job, Joins, Parts, Task
 
 LEAST_STEPS = 6  # of a training that its budget ended; fewer are still warming up
 
@@ -61,6 +64,12 @@ class Tuned:
     tried: tuple[Tried, ...]  # candidates of `model.auto`, in the recipe's order
     choice: Chosen
     energy: Energy | None = None  # of all of it, lost work included
+    together: str = ""  # folder, relative to the run folder, of the model that all are joined to; empty: they are not
+
+    @property
+    def model(self) -> str:
+        """Folder of the model that is shipped, relative to the run folder."""
+        return self.together or self.trained[self.chosen].folder
 
 
 def tune(
@@ -83,7 +92,8 @@ def tune(
     trained = tuning.train_all(index)
     best = _best([each.fit.value for each in trained], task)
     choice = got.choices[index]
-    tuned = Tuned(best, trained, tried, Chosen(index, choice.name, dict(choice.options)))
+    together = tuning.join(trained) if recipe.tune.together else ""
+    tuned = Tuned(best, trained, tried, Chosen(index, choice.name, dict(choice.options)), together=together)
     progress.line("tune", words(tuned, recipe))
     return tuned
 
@@ -91,7 +101,8 @@ def tune(
 def words(tuned: Tuned, recipe: Recipe) -> str:
     """What tuning came to, in one line."""
     fit, values = tuned.trained[tuned.chosen].fit, [each.fit.value for each in tuned.trained]
-    text = f"{tuned.choice.name} {fit.parameters:,} parameters · validation {fit.metric} {fit.value:.4g}"
+    count = f"{len(values)} times {fit.parameters:,}" if tuned.together else f"{fit.parameters:,}"
+    text = f"{tuned.choice.name} {count} parameters · validation {fit.metric} {fit.value:.4g}"
     if len(values) > 1:
         text += f" (seeds: mean {statistics.mean(values):.4g}, spread {statistics.stdev(values):.2g})"
     lanes = min(recipe.tune.parallel, len(tuned.trained))
@@ -139,6 +150,14 @@ class Tuning:
         """The model at `index`, once for each seed."""
         self._ahead("train", self._names(), index)
         return tuple(self.train(index, number) for number in range(len(self.recipe.tune.seeds)))
+
+    def join(self, trained: Sequence[Trained]) -> str:
+        """The models of all seeds as one; its folder, relative to the run folder."""
+        assert isinstance(self.task, Joins)
+        place = "tune/together/model"
+        with replacing(self.folder.path / place) as part:
+            self.task.join({f"seed-{each.seed}": self.folder.path / each.folder for each in trained}, part)
+        return place
 
     def lane(self, told: dict[str, Any]) -> None:
         """What `_ahead` deals out to one process."""

@@ -101,6 +101,11 @@ class Classification:
         pictures = cast(Pictures, train)
         return "majority class", engine.Majority.of(pictures.labels[code] for code in pictures.codes.tolist())
 
+    def join(self, folders: Mapping[str, Path], out: Path) -> None:
+        from modelcommons.workbench.fields.image.together import join
+
+        join(self.name, folders, out)
+
     # --- scores ---
 
     scores = staticmethod(engine.scores)

@@ -2,13 +2,12 @@
 
 config.json of our own:  {"model_type": "modelcommons", "task", "architecture", "options", "id2label", "preprocess"}
 of transformers:         its own, and "preprocess" with the shape that pictures have before its image processor
+of several:              see `together`
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +15,22 @@ import numpy as np
 from pydantic import ValidationError
 
 from modelcommons.errors import FormatError
+from modelcommons.formats.model_folder import CONFIG, MODEL_TYPE, WEIGHTS, check_weights, read_config
+from modelcommons.formats.model_folder import labels as labels_of
 from modelcommons.formats.pixels import pixels
 from modelcommons.formats.preprocess import Preprocess, read_preprocess
-from modelcommons.formats.safetensors import check, refuse_pickles
 from modelcommons.workbench.engine.adapters import open_model
 from modelcommons.workbench.engine.classification import Answer, answers
 from modelcommons.workbench.engine.processors import PROCESSOR, processor_inputs, read_processor
+from modelcommons.workbench.fields.image import together
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES
 from modelcommons.workbench.task import Row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MODEL_TYPE = "modelcommons"
 TASK_NAME = "image-classification"
 BATCH = 128  # pictures answered at a time
-WEIGHTS = "model.safetensors"
 
 
 class Classifier:
@@ -77,60 +76,26 @@ def load(folder: Path, variant: str = "") -> Classifier:
         FormatError: a file is truncated, or not what the config says.
     """
     config = read_config(folder)
-    labels, preprocess = _labels(config, folder), read_preprocess(config, folder)
-    own = config["model_type"] == MODEL_TYPE
-    inputs = preprocess.inputs if own else processor_inputs(read_processor(folder))
+    labels, preprocess = labels_of(config, folder), read_preprocess(config, folder)
+    own, names = config["model_type"] == MODEL_TYPE, together.members(config, folder)
+    processed = (folder / PROCESSOR).is_file() if names else not own
+    inputs = processor_inputs(read_processor(folder)) if processed else preprocess.inputs
     if variant:
         return Classifier(labels, preprocess, inputs, _onnx_run(folder / variant))
-    check_weights(folder)
-    network = _own_network(folder, config, preprocess, len(labels)) if own else open_network(folder)
+    if names:
+        network = _joined_network(folder, names, labels)
+    else:
+        check_weights(folder)
+        network = _own_network(folder, config, preprocess, len(labels)) if own else open_network(folder)
     network.eval()
     return Classifier(labels, preprocess, inputs, _torch_run(network), network)
 
 
 def files(folder: Path, variant: str = "") -> list[str]:
     processor = [PROCESSOR] if (folder / PROCESSOR).is_file() else []
-    return ["config.json", *processor, variant or WEIGHTS]
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(config, dict) and isinstance(config["model_type"], str)
-    except (OSError, ValueError, KeyError, AssertionError) as error:
-        raise FormatError(f"Expected the config of a model in {path}; it is none ({error}). Get it again.") from error
-    return config
-
-
-def write_config(
-    folder: Path, architecture: str, options: dict[str, Any], labels: Sequence[str], preprocess: Preprocess
-) -> None:
-    """config.json of one of our own networks."""
-    config = {
-        "model_type": MODEL_TYPE,
-        "task": TASK_NAME,
-        "architecture": architecture,
-        "options": options,
-        "id2label": {str(index): label for index, label in enumerate(labels)},
-        "preprocess": asdict(preprocess),
-    }
-    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def check_weights(folder: Path) -> None:
-    """Refuses what is no whole safetensors file, before anything loads it."""
-    if not (folder / WEIGHTS).is_file():
-        refuse_pickles(folder)
-        raise FormatError(f"There is no {WEIGHTS} in {folder}. Get the whole model folder again.")
-    check(folder / WEIGHTS)
-
-
-def _labels(config: dict[str, Any], folder: Path) -> list[str]:
-    try:
-        return [str(config["id2label"][str(index)]) for index in range(len(config["id2label"]))]
-    except (KeyError, TypeError) as error:
-        raise FormatError(f"{folder / 'config.json'}: expected labels 0, 1, ... in id2label ({error}).") from error
+    names = () if variant else together.members(read_config(folder), folder)
+    weights = [f"{name}/{path}" for name in names for path in files(folder / name)] or [variant or WEIGHTS]
+    return [CONFIG, *processor, *weights]
 
 
 def _own_network(folder: Path, config: dict[str, Any], preprocess: Preprocess, num_labels: int) -> nn.Module:
@@ -146,6 +111,25 @@ def _own_network(folder: Path, config: dict[str, Any], preprocess: Preprocess, n
     except (KeyError, ValidationError, RuntimeError) as error:
         raise FormatError(f"{folder}: the weights are not those of its config ({error!s:.200}).") from error
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+# --- several together -----------------------------------------------------------------------------------------------
+
+
+def _joined_network(folder: Path, names: Sequence[str], names_of_labels: Sequence[str]) -> nn.Module:
+    networks = []
+    for name in names:
+        if together.members(read_config(folder / name), folder / name):
+            raise FormatError(f"{folder / name}: expected a model that answers alone, got several. Get it again.")
+        found = load(folder / name)
+        if list(found.labels) != list(names_of_labels):
+            raise FormatError(f"{folder / name}: expected the labels of {folder}, got others. Get it again.")
+        assert found.network is not None
+        networks.append(logits_only(found.network))
+    return together.mean(networks)
+
+
+# --- running --------------------------------------------------------------------------------------------------------
 
 
 def _torch_run(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:

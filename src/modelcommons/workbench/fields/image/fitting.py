@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelcommons.errors import DataError
+from modelcommons.formats.model_folder import WEIGHTS, id2label, write_config
 from modelcommons.formats.preprocess import Preprocess, measured, spaced
 from modelcommons.workbench.engine.adapters import limited, merged, quiet
 from modelcommons.workbench.engine.augment import Change, augment, windows
 from modelcommons.workbench.engine.processors import processor_inputs, read_processor
 from modelcommons.workbench.engine.training import Defaults, Fit
 from modelcommons.workbench.fields.image.architectures import ARCHITECTURES, defaults, open_defaults
-from modelcommons.workbench.fields.image.classifier import (
-    WEIGHTS,
-    logits_of,
-    open_network,
-    write_config,
-)
+from modelcommons.workbench.fields.image.classifier import TASK_NAME, logits_of, open_network
 from modelcommons.workbench.fields.image.rows import Options, Pictures
 from modelcommons.workbench.task import Job
 
@@ -58,7 +54,8 @@ def _fit_new(train: Pictures, validation: Pictures, job: Job) -> Fit:
     fitted = _train(network, train, validation, job, preprocess, preprocess.inputs, values)
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, job.folder / WEIGHTS, {"format": "pt"})
-    write_config(job.folder, job.choice.name, options.model_dump(mode="json"), train.labels, preprocess)
+    rest = {"id2label": id2label(train.labels), "preprocess": asdict(preprocess)}
+    write_config(job.folder, TASK_NAME, job.choice.name, options.model_dump(mode="json"), **rest)
     return fitted
 
 

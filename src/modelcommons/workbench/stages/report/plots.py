@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Words = Mapping[str, str]
 
 
-def learning_curve(fits: Mapping[int, Fit], chosen: int, words: Words) -> str:
-    """Validation metric and training loss by epoch, one line per seed."""
+def learning_curve(fits: Mapping[int, Fit], chosen: int | None, words: Words) -> str:
+    """Validation metric and training loss by epoch, one line per seed; `chosen` is the one that is shipped alone."""
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -40,11 +40,12 @@ def learning_curve(fits: Mapping[int, Fit], chosen: int, words: Words) -> str:
     return svg(draw, 6.4, 4.4)
 
 
-def seeds(scores: Mapping[int, Score], words: Words) -> str:
-    """The main metric of every seed with its interval, and their mean."""
+def seeds(scores: Mapping[int, Score], together: Score | None, words: Words) -> str:
+    """The main metric of every seed with its interval, beside all together, or else their mean."""
     names = {f"{words['seed']} {seed}": score for seed, score in scores.items()}
-    mean = float(np.mean([score.value for score in scores.values()]))
-    return _dots(names, mean, words["mean"], words)
+    if together:
+        return _dots(names, together.value, words["together"], words)
+    return _dots(names, float(np.mean([score.value for score in scores.values()])), words["mean"], words)
 
 
 def slices(parts: Mapping[str, Score], whole: Score, words: Words) -> str:

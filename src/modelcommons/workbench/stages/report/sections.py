@@ -255,7 +255,12 @@ def _seeds(facts: Facts, w: Words) -> Iterator[Block]:
     runs = [facts.scored.main, *facts.scored.others]
     if len(runs) < 2:
         return
-    yield Text(w["seeds_text"], {"count": len(runs), "seed": facts.scored.main.seed})
+    together = None
+    if facts.tuned.together:
+        runs, together = list(facts.scored.others), as_score(facts.receipt.predicate.results[0])
+        yield Text(w["together_text"], {"count": len(runs)})
+    else:
+        yield Text(w["seeds_text"], {"count": len(runs), "seed": facts.scored.main.seed})
     rows = []
     for metric in facts.receipt.results:
         values = np.array([float(facts.receipts[run.name].results[metric].value) for run in runs])
@@ -265,7 +270,7 @@ def _seeds(facts: Facts, w: Words) -> Iterator[Block]:
     receipts = "; ".join(f"{w['seed']} {run.seed}: {receipt_path(run.name)}" for run in runs)
     yield Text(w["receipt"] + ": {receipts}", {"receipts": receipts}, "note")
     scores = {run.seed: as_score(facts.receipts[run.name].predicate.results[0]) for run in runs}
-    yield Picture(w["seeds"], partial(plots.seeds, scores, w))
+    yield Picture(w["seeds"], partial(plots.seeds, scores, together, w))
 
 
 def _slices(facts: Facts, w: Words) -> Iterator[Block]:
@@ -390,7 +395,7 @@ def _training(facts: Facts, w: Words) -> Iterator[Block]:
         yield Table((w["setting"], w["value"]), [(Mono(key), Mono(value)) for key, value in fit.settings.items()])
     fits = {trained.seed: trained.fit for trained in facts.tuned.trained}
     if max(len(fit.curve) for fit in fits.values()) > 1:
-        chosen = facts.tuned.trained[facts.tuned.chosen].seed
+        chosen = None if facts.tuned.together else facts.tuned.trained[facts.tuned.chosen].seed
         yield Picture(w["curve"], partial(plots.learning_curve, fits, chosen, w))
 
 

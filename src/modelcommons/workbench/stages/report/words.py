@@ -35,6 +35,9 @@ WORDS: dict[str, dict[str, str]] = {
         "no_leaked": "No test row was found in the training data.",
         "seeds": "Seeds",
         "seeds_text": "The same recipe with {count} seeds; shipped is seed {seed}, the best on validation rows.",
+        "together": "together",
+        "together_text": "The same recipe with {count} seeds; their models are shipped together and answer by the mean "
+        "of their probabilities. Each of them alone:",
         "seed": "seed",
         "chosen": "shipped",
         "mean": "mean",
@@ -211,6 +214,9 @@ WORDS: dict[str, dict[str, str]] = {
         "no_leaked": "未发现测试数据出现在训练数据中。",
         "seeds": "随机种子",
         "seeds_text": "同一配方用 {count} 个种子各训练一次；发布的是种子 {seed}，即在验证数据上最好的一个。",
+        "together": "一起",
+        "together_text": "同一配方用 {count} 个种子各训练一次；这些模型一起发布，以各自概率的平均作答。"
+        "下面是每个模型单独的结果：",
         "seed": "种子",
         "chosen": "已发布",
         "mean": "平均值",
