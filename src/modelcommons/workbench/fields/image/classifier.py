@@ -116,13 +116,14 @@ def _own_network(folder: Path, config: dict[str, Any], preprocess: Preprocess, n
 # --- several together -----------------------------------------------------------------------------------------------
 
 
-def _joined_network(folder: Path, names: Sequence[str], names_of_labels: Sequence[str]) -> nn.Module:
+def _joined_network(folder: Path, names: Sequence[str], labels: Sequence[str]) -> nn.Module:
+    """Those in the folders of these names, which have the same labels, as one."""
     networks = []
     for name in names:
         if together.members(read_config(folder / name), folder / name):
             raise FormatError(f"{folder / name}: expected a model that answers alone, got several. Get it again.")
         found = load(folder / name)
-        if list(found.labels) != list(names_of_labels):
+        if list(found.labels) != list(labels):
             raise FormatError(f"{folder / name}: expected the labels of {folder}, got others. Get it again.")
         assert found.network is not None
         networks.append(logits_only(found.network))

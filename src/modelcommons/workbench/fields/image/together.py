@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ARCHITECTURE = "together"
-MEMBER = re.compile(r"seed-\d{1,19}")
+MEMBER = re.compile(r"seed-[0-9]{1,20}")
 
 
 def join(task: str, folders: Mapping[str, Path], out: Path) -> None:
