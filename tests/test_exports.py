@@ -54,11 +54,10 @@ def test_a_model_without_export_leaves_the_run_whole(tmp_path: Path) -> None:
             return iter(())
 
     (tmp_path / "tune").mkdir()
-    trained = SimpleNamespace(folder="tune", seed=0)
     recipe = SimpleNamespace(shrink=SimpleNamespace(formats=["onnx"]))
     said: list[str] = []
     progress = SimpleNamespace(line=lambda stage, text: said.append(text), step=lambda *told: None)
-    task, tuned = cast(Any, Task()), cast(Any, SimpleNamespace(trained=[trained], chosen=0))
+    task, tuned = cast(Any, Task()), cast(Any, SimpleNamespace(model="tune"))
     none, data = cast(Any, None), cast(Any, SimpleNamespace(parts=SimpleNamespace(train=())))
     folder = RunFolder(tmp_path)
     made = stage.shrink(task, tuned, none, data, none, cast(Any, recipe), folder, cast(Any, progress))
