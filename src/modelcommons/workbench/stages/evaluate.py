@@ -78,7 +78,7 @@ class Evaluation:
 @dataclass(frozen=True, slots=True)
 class Evaluated:
     main: Evaluation
-    others: tuple[Evaluation, ...]  # of other seeds
+    others: tuple[Evaluation, ...]  # of other seeds, or of each that answers together
     baseline_predictions: str  # path, relative to the run folder
     energy: Energy | None = None  # of all seeds and the baseline
 
